@@ -1,0 +1,170 @@
+"""OGBench single-task environments: ``<data set>-singletask[-taskN]-v0``.
+
+How rewards line up in time. A single-task environment pays for the state an action is taken *in*:
+``step(a_t)`` returns r(s_t) (``success_timing='pre'``), -1 or 0 in mazes, and minus the number of
+unmet subgoals in manipulation. ``ogbench.relabel_utils`` labels row t of the data from its ``qpos``,
+which is s_t as well. So data rewards and environment rewards agree row for row, and both reach their
+maximum, with mask 0, on the transition *out of* the first successful state. Bootstrap with ``masks``;
+``terminals`` only says where an episode was cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from vgf.config import Config
+from vgf.data.npz import cut_transitions, read_npz, regular
+from vgf.errors import UserError, did_you_mean
+from vgf.problem import Problem
+from vgf.tasks.ogbench_data import resolve
+
+__all__ = ["environment_factory", "make_environment", "prepare", "split_name"]
+
+_ACTION_MARGIN = 1e-5  # keeps data actions inside the open box, as all the authors' code does
+
+
+def prepare(config: Config) -> Problem:
+    """Find or make the data of ``config.env``, label its rewards and check it against the environment.
+
+    Raises:
+        UserError: unknown environment, data that cannot be found or does not fit the environment.
+    """
+    dataset, env_id = split_name(config.env)
+    environment = make_environment(env_id)
+    try:
+        data = config.data
+        resolved = resolve(
+            dataset,
+            source=data.source,
+            path=Path(data.path) if data.path else None,
+            transitions=data.transitions,
+            seed=data.seed,
+            folder=Path(data.folder).expanduser(),
+            processes=data.processes,
+            mirrors=list(data.mirrors),
+            sha256=data.sha256,
+        )
+        train = _load(resolved.train, env_id, environment, data.transitions)
+        validation = _load(resolved.validation, env_id, environment, None) if resolved.validation else None
+    finally:
+        environment.close()
+    return Problem(config.env, train, validation, resolved.origin)
+
+
+def environment_factory(env: str) -> Callable[[], gymnasium.Env]:
+    """Return a picklable function that makes the environment of ``env``."""
+    return functools.partial(make_environment, split_name(env)[1])
+
+
+def split_name(env: str) -> tuple[str, str]:
+    """``cube-single-play-singletask-task2-v0`` -> (``cube-single-play``, ``cube-single-singletask-task2-v0``).
+
+    Raises:
+        UserError: when no such single-task environment exists, with the nearest names.
+    """
+    parts = env.split("-")
+    if "singletask" not in parts[2:]:
+        hint = _nearest(env)
+        raise UserError(f"env={env!r} is not an OGBench single-task name like 'cube-single-play-singletask-task2-v0'.{hint}")
+    at = parts.index("singletask")
+    env_id = "-".join(parts[: at - 1] + parts[at:])
+    if env_id not in _registry():
+        raise UserError(f"env={env!r} does not exist in OGBench.{_nearest(env)}")
+    return "-".join(parts[:at]), env_id
+
+
+def make_environment(env_id: str) -> gymnasium.Env:
+    """Make one environment whose episodes depend on nothing but the seed given to ``reset``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # glfw without a display, gymnasium's casts: nothing a user can act on
+        gymnasium.logger.min_level = gymnasium.logger.ERROR
+        _registry()
+        return _OwnRandomStream(gymnasium.make(env_id))
+
+
+class _OwnRandomStream(gymnasium.Wrapper):
+    """Gives an OGBench environment random streams of its own.
+
+    They draw from NumPy's global state and, while resetting, from an action space that is made anew,
+    unseeded, on every access. Without this wrapper the same seed gives different episodes.
+    """
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        base: Any = env.unwrapped
+        self._space = base.action_space
+        if isinstance(getattr(type(base), "action_space", None), property):
+            seeded = {"action_space": property(lambda _: self._space)}
+            base.__class__ = type(type(base).__name__, (type(base),), seeded)
+        self._numpy_state = np.random.RandomState(0).get_state()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if seed is not None:
+            self._space.seed(seed)
+            self._numpy_state = np.random.RandomState(seed).get_state()
+        with self._swapped_in():
+            return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        with self._swapped_in():
+            return self.env.step(action)
+
+    @contextlib.contextmanager
+    def _swapped_in(self) -> Iterator[None]:
+        outside = np.random.get_state()
+        np.random.set_state(self._numpy_state)
+        try:
+            yield
+        finally:
+            self._numpy_state = np.random.get_state()
+            np.random.set_state(outside)
+
+
+def _load(path: Path, env_id: str, environment: gymnasium.Env, transitions: int | None) -> dict[str, np.ndarray]:
+    import ogbench.relabel_utils
+
+    raw = read_npz(path)
+    if transitions is not None:
+        raw = cut_transitions(raw, transitions)
+    for key, space in (("observations", environment.observation_space), ("actions", environment.action_space)):
+        if raw[key].shape[1:] != space.shape:
+            raise UserError(
+                f"{path}: {key} have {raw[key].shape[1]} entries, but {env_id} has {space.shape[0]}; "
+                "give the data set that was recorded in this environment"
+            )
+    needed = {"qpos"} | ({"button_states"} if env_id.startswith(("scene", "puzzle")) else set())
+    if missing := needed - raw.keys():
+        raise UserError(f"{path}: no {', '.join(sorted(missing))} in the file, so the task's rewards cannot be computed")
+    data = regular(raw)
+    ogbench.relabel_utils.relabel_dataset(env_id, environment, data)
+    low, high = environment.action_space.low, environment.action_space.high  # type: ignore[attr-defined]
+    data["actions"] = np.clip(data["actions"], low + _ACTION_MARGIN, high - _ACTION_MARGIN)
+    keys = ("observations", "actions", "rewards", "masks", "terminals", "next_observations")
+    return {key: data[key].astype(np.float32, copy=False) for key in keys}
+
+
+def _registry() -> list[str]:
+    import ogbench.locomaze
+    import ogbench.manipspace  # noqa: F401  (both register their environments)
+
+    return [name for name in gymnasium.registry if "singletask" in name and not name.startswith("visual")]
+
+
+def _nearest(env: str) -> str:
+    """Suggest full names: every data-set kind of every registered single-task environment."""
+    kinds = {"pointmaze": ("navigate", "stitch"), "antmaze": ("navigate", "stitch", "explore")}
+    kinds |= {"humanoidmaze": ("navigate", "stitch"), "antsoccer": ("navigate", "stitch")}
+    names = [
+        name.replace("-singletask", f"-{kind}-singletask")
+        for name in _registry()
+        for kind in kinds.get(name.split("-")[0], ("play", "noisy"))
+    ]
+    return did_you_mean(env, names)

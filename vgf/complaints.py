@@ -1,0 +1,99 @@
+"""Turns what Hydra and OmegaConf raise about a command line into one line a person can act on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from vgf.config import Config
+from vgf.errors import UserError, did_you_mean
+
+__all__ = ["config_keys", "one_line"]
+
+
+def one_line(error: BaseException) -> str | None:
+    """Describe a user's mistake in one line, or return None when the error is not the user's."""
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
+    if isinstance(error, MissingConfigException):
+        return _missing_group_option(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _bad_override(error)
+    if isinstance(error, MemoryError | torch_out_of_memory()):
+        return f"out of memory ({str(error).splitlines()[0] if str(error) else 'no details'}); lower train.batch_size or data.transitions"
+    return None
+
+
+def torch_out_of_memory() -> type[BaseException]:
+    """torch's own out-of-memory error."""
+    import torch
+
+    return torch.OutOfMemoryError
+
+
+def config_keys(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every dotted key of the configuration with the name of its type."""
+    hints = get_type_hints(schema)
+    for f in fields(schema):
+        kind = hints[f.name]
+        yield f"{prefix}{f.name}", getattr(kind, "__name__", str(kind)) if not hasattr(kind, "__args__") else str(kind)
+        if is_dataclass(kind):
+            yield from config_keys(kind, f"{prefix}{f.name}.")  # type: ignore[arg-type]
+
+
+def _missing_group_option(error: MissingConfigException) -> str:
+    group, _, name = str(error.missing_cfg_file or "").partition("/")
+    options = [o.removesuffix(".yaml") for o in (error.options or [])]
+    if not options:
+        return str(error).splitlines()[0]
+    return f"{group}={name} is unknown; use one of {', '.join(options)}.{did_you_mean(name, options)}"
+
+
+def _bad_override(error: BaseException) -> str:
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    cause = chain[-1]
+    keys = dict(config_keys())
+    key = _full_key(cause) or _full_key(error)
+    if isinstance(cause, ConfigKeyError) or (key and key not in keys):
+        wrong = _overridden(chain) or key or "?"
+        return f"{wrong!r} is not a configuration key.{_nearest_key(wrong, keys)}"
+    first = str(cause).strip().splitlines()[0]
+    if key:
+        return f"{key}: {first[0].lower()}{first[1:]} ({key} is of type {keys[key]})"
+    return first
+
+
+def _overridden(chain: list[Any]) -> str | None:
+    for error in chain:
+        if match := re.search(r"Could not override '([^']+)'", str(error)):
+            return match[1]
+        if match := re.search(r"Could not append to config.*?'([^']+)'", str(error)):
+            return match[1]
+    return None
+
+
+def _full_key(error: Any) -> str | None:
+    key = getattr(error, "full_key", None)
+    if key:
+        return str(key)
+    match = re.search(r"full_key: (\S+)", str(error))
+    return match[1] if match else None
+
+
+def _nearest_key(wrong: str, keys: dict[str, str]) -> str:
+    """Near names among full keys; failing that, keys whose last part is near."""
+    if hint := did_you_mean(wrong, keys):
+        return hint
+    last = wrong.split(".")[-1]
+    ends = {k.split(".")[-1]: k for k in keys}
+    near = did_you_mean(last, ends)
+    for end, full in ends.items():
+        near = near.replace(f"'{end}'", f"'{full}'")
+    return near

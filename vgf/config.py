@@ -1,0 +1,123 @@
+"""The configuration of a run, as structured configs: a wrong name or type is an error that names the key.
+
+YAML files in ``configs/`` fill these in: ``task`` (what to solve), ``method`` (how particles are
+moved at test time), ``preset`` (sizes and lengths). ``configs/config.yaml`` has the defaults list.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+__all__ = [
+    "BudgetConfig", "Config", "DataConfig", "EvalConfig", "MethodConfig", "NetConfig", "TrainConfig", "TransportConfig",
+]  # fmt: skip
+
+
+@dataclass
+class DataConfig:
+    """Where transitions come from."""
+
+    source: str = "auto"  # auto | path | download | generate
+    path: str | None = None  # a data file; its validation file is found beside it
+    transitions: int | None = 200_000  # how many to make or use; null: the official size
+    seed: int = 0  # of generated episodes
+    folder: str = field(default_factory=lambda: os.environ.get("VGF_DATA", "~/.cache/vgf/data"))
+    mirrors: list[str] = field(default_factory=lambda: ["https://rail.eecs.berkeley.edu/datasets/ogbench"])
+    sha256: str | None = None  # of the downloaded training file, when you know it
+    processes: int = field(default_factory=lambda: os.cpu_count() or 1)  # that generate episodes
+
+
+@dataclass
+class NetConfig:
+    """Sizes of all networks."""
+
+    hidden: int = 256
+    layers: int = 3
+    heads: int = 2  # critics in the ensemble
+
+
+@dataclass
+class TrainConfig:
+    """One training run of reference flow and critic."""
+
+    steps: int = 30_000
+    batch_size: int = 256
+    learning_rate: float = 3e-4
+    discount: float = 0.99
+    chunk: int = 5  # actions played open loop after one observation
+    n_step: int | None = None  # rewards summed before bootstrapping; null: the chunk's length
+    flow_steps: int = 10  # Euler steps of the reference flow
+    expectile: float = 0.9
+    target_rate: float = 0.005  # of the Polyak average
+    precision: str = "auto"  # of the forward pass: float32 | bfloat16 | auto (bfloat16 where the hardware has it)
+    log_every: int = 500
+    save_every: int = 5_000
+
+
+@dataclass
+class TransportConfig:
+    """How a method moves particles at test time."""
+
+    rule: str = "qgf"
+    knob: str = "size"  # the budget field that eval.budgets sweeps: steps | size
+    particles: int = 1
+    select: str = "first"
+    critic: str = "target"  # which critic moves and selects: target | online
+    aggregate: str = "min"
+    alpha: float = 1.0
+    bandwidth: float | None = None
+    step: str | None = None  # null: the rule's own
+
+
+@dataclass
+class BudgetConfig:
+    """The configured budget; null fields take the rule's default."""
+
+    steps: int | None = None
+    size: float | None = None
+    radius: float | None = None
+
+
+@dataclass
+class EvalConfig:
+    """How a policy is scored."""
+
+    episodes: int = 50
+    budgets: list[float] | None = None  # values of the knob; null: the method's own sweep
+    seed: int = 0
+    baselines: list[str] = field(default_factory=lambda: ["best_of_n"])  # methods played at their own budget
+    environments: int = 10  # slots played side by side; scores depend on this number, not on processes
+    processes: int = field(default_factory=lambda: os.cpu_count() or 1)
+
+
+@dataclass
+class MethodConfig:
+    """What one file in ``configs/method`` says."""
+
+    method: str = "qgf"
+    transport: TransportConfig = field(default_factory=TransportConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    sweep: list[float] = field(default_factory=lambda: [0.0])  # values of the knob that eval.budgets defaults to
+
+
+@dataclass
+class Config(MethodConfig):
+    """Everything about a run. Keys of the top level come first, groups after them."""
+
+    task: str = "ogbench"
+    preset: str = "default"
+    trainer: str = "offline"
+    mode: str = "train"  # train | eval
+    env: str = "cube-single-play-singletask-task2-v0"
+    seed: int = 0
+    run: str | None = None  # mode=eval: the run directory to evaluate
+    run_dir: str = "runs/${env}/${preset}-seed${seed}"
+    resume: str = "auto"  # auto: go on with the run in run_dir | never: refuse to touch it
+    compile: str = "off"  # off | on
+    device: str = "auto"  # auto | cpu | cuda
+    threads: int | None = None  # of torch; null: one a core
+    data: DataConfig = field(default_factory=DataConfig)
+    net: NetConfig = field(default_factory=NetConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)

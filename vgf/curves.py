@@ -1,0 +1,240 @@
+"""The figure of a sweep: score, and distance from the reference, against the budget.
+
+Panels depend on what was swept. One knob: score against it, and travelled against it; several moved
+methods add score against travelled, the currency they have in common. Methods with different knobs
+cannot share a budget axis: score against each knob, and against travelled.
+
+Figures are built on ``Figure`` alone; pyplot and its global state stay untouched.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from vgf.palette import INK, MUTED, PAPER, Style, bare, inline_svg, settings, styles
+from vgf.points import Configured, Point, is_configured, latest, unswept
+
+__all__ = ["draw_curve", "panel_svgs", "swept_methods"]
+
+_PANEL_INCHES = (4.9, 3.5)
+_TRAVELLED = "travelled from the reference (RMS per action coordinate)"
+_KNOBS = {"size": "size of the move", "steps": "value-gradient steps", "budget": "budget"}
+
+
+@dataclass(frozen=True)
+class _Panel:
+    x: str  # a knob, or "travelled"
+    y: str  # "score" or "travelled"
+
+
+@dataclass(frozen=True)
+class _BudgetAxis:
+    """Where budgets stand on the x axis: their logarithm when they span a decade or more, else themselves."""
+
+    log: bool
+    zero: float  # where budget 0 stands: left of the others, off the scale when that is logarithmic
+
+    def at(self, budget: float) -> float:
+        if budget == 0:
+            return self.zero
+        return math.log10(budget) if self.log else budget
+
+
+def draw_curve(points: Sequence[Point], path: Path, *, title: str, configured: Configured) -> None:
+    """Write the figure of the last step's points as a PNG, whatever the suffix of ``path``."""
+    points = latest(points)
+    panels, looks = _panels(points), styles(point.method for point in points)
+    with settings():
+        width, height = _PANEL_INCHES
+        layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, wspace=0.04)
+        figure = Figure(figsize=(width * len(panels), height + 0.5), layout=layout, facecolor=PAPER)
+        title = textwrap.fill(title, 50 * len(panels))
+        figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK)
+        for number, panel in enumerate(panels):
+            _draw(figure.add_subplot(1, len(panels), number + 1), panel, points, configured, looks)
+        _legend(figure, points, looks)
+        figure.savefig(path, format="png", dpi=160)
+
+
+def panel_svgs(points: Sequence[Point], configured: Configured) -> list[str]:
+    """The panels of the same figure as ``<svg>`` elements, without title and legend."""
+    points = latest(points)
+    looks = styles(point.method for point in points)
+    pictures = []
+    for number, panel in enumerate(_panels(points)):
+        with settings():
+            figure = Figure(figsize=_PANEL_INCHES, layout="constrained")
+            _draw(figure.add_subplot(), panel, points, configured, looks)
+            pictures.append(inline_svg(figure, f"{panel.y} against {panel.x}; numbers in the table", f"panel{number}"))
+    return pictures
+
+
+def swept_methods(points: Sequence[Point]) -> list[str]:
+    """The methods drawn as curves: those with a budget above 0, or all when none has one yet."""
+    flat = unswept(points)
+    names = list(dict.fromkeys(point.method for point in points))
+    return [name for name in names if name not in flat] or names
+
+
+def _panels(points: Sequence[Point]) -> list[_Panel]:
+    methods = swept_methods(points)
+    knobs = list(dict.fromkeys(point.knob for point in points if point.method in methods))
+    panels = [_Panel(knob, "score") for knob in knobs]
+    if any(point.budget > 0 and math.isfinite(point.travelled) for point in points):
+        panels += [_Panel(knobs[0], "travelled")] if len(knobs) == 1 else []
+        panels += [_Panel("travelled", "score")] if len(methods) > 1 else []
+    return panels
+
+
+def _draw(ax: Axes, panel: _Panel, points: Sequence[Point], configured: Configured, looks: dict[str, Style]) -> None:
+    bare(ax)
+    swept = swept_methods(points)
+    shown = [p for p in points if p.method in swept and panel.x in (p.knob, "travelled") and _known(p, panel)]
+    methods = list(dict.fromkeys(point.method for point in shown))
+    curves = [[point for point in shown if point.method == name] for name in methods]
+    budgets = sorted({point.budget for point in shown})
+    axis = _budget_axis(budgets)
+    shared = len({_interval(curve[0], panel) for curve in curves if curve[0].budget == 0}) == 1
+
+    for number, curve in enumerate(curves):
+        aside = 0.011 * _span(axis, budgets) * (number - (len(curves) - 1) / 2)  # intervals side by side
+        xs = [
+            p.travelled if panel.x == "travelled" else axis.at(p.budget) + (0.0 if shared and p.budget == 0 else aside)
+            for p in curve
+        ]
+        _draw_series(ax, xs, curve, panel, looks[curve[0].method], axis.log and panel.x != "travelled", shared)
+        _ring(ax, xs, curve, panel, configured)
+    last = curves[0][-1] if len(curves) == 1 else None  # several curves have a legend
+    ends = [(_interval(last, panel)[0], last.method, looks[last.method].colour)] if last else []
+    if panel.y == "score":
+        ends += [_draw_baseline(ax, p, panel, looks[p.method]) for p in points if p.method not in swept]
+
+    if panel.x == "travelled":
+        ax.set_xlim(left=min(0.0, ax.get_xlim()[0]))
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+    else:
+        _budget_ticks(ax, axis, budgets, configured if configured and configured[0] in methods else None)
+    _score_or_distance(ax, panel, points[0].success)
+    ax.set_xlabel(_KNOBS.get(panel.x, _TRAVELLED), color=MUTED, fontsize=9)
+    _name_ends(ax, ends)
+
+
+def _known(point: Point, panel: _Panel) -> bool:
+    return "travelled" not in (panel.x, panel.y) or math.isfinite(point.travelled)
+
+
+def _interval(point: Point, panel: _Panel) -> tuple[float, float, float]:
+    """Centre, low and high of what the panel shows on its y axis."""
+    if panel.y == "travelled":
+        return point.travelled, point.travelled_low, point.travelled_high
+    unit = 100 if point.success else 1
+    return point.score * unit, point.low * unit, point.high * unit
+
+
+def _draw_series(
+    ax: Axes, xs: list[float], curve: Sequence[Point], panel: _Panel, style: Style, off_scale: bool, shared: bool
+) -> None:  # fmt: skip
+    """A line with a marker and an interval a point.
+
+    The reference is hollow, joined dotted when it stands off a log scale, and nobody's colour when shared.
+    """
+    ys, lows, highs = (list(column) for column in zip(*(_interval(point, panel) for point in curve), strict=True))
+    ax.vlines(xs, lows, highs, colors=style.colour, linewidth=1.5, alpha=0.4)
+    moved = 1 if curve[0].budget == 0 else 0
+    ax.plot(xs[moved:], ys[moved:], color=style.colour, linewidth=1.8)
+    if moved:
+        ax.plot(xs[:2], ys[:2], color=style.colour, linewidth=1.4, linestyle=":" if off_scale else "-")
+    for x, y, point in zip(xs, ys, curve, strict=True):
+        edge, marker = (INK, "o") if shared and point.budget == 0 else (style.colour, style.marker)
+        face = PAPER if point.budget == 0 else edge
+        ax.plot(x, y, marker, color=edge, markerfacecolor=face, markersize=6, zorder=3, clip_on=False)
+
+
+def _ring(ax: Axes, xs: list[float], curve: Sequence[Point], panel: _Panel, configured: Configured) -> None:
+    for x, point in zip(xs, curve, strict=True):
+        if is_configured(point, configured):
+            y = _interval(point, panel)[0]
+            ax.plot(x, y, "o", color=INK, markerfacecolor="none", markersize=13, zorder=4, clip_on=False)
+
+
+def _draw_baseline(ax: Axes, point: Point, panel: _Panel, style: Style) -> tuple[float, str, str]:
+    """A method without a sweep: a dashed line and a light band across the panel."""
+    y, low, high = _interval(point, panel)
+    ax.axhspan(low, high, color=style.colour, alpha=0.10, linewidth=0, zorder=0)
+    ax.axhline(y, color=style.colour, linewidth=1.4, linestyle=(0, (5, 3)), zorder=1)
+    return y, point.method, style.colour
+
+
+def _budget_axis(budgets: Sequence[float]) -> _BudgetAxis:
+    moved = [budget for budget in budgets if budget > 0]
+    if len(moved) < 2 or moved[-1] < 9.999 * moved[0]:
+        return _BudgetAxis(log=False, zero=0.0)
+    low, high = math.log10(moved[0]), math.log10(moved[-1])
+    return _BudgetAxis(log=True, zero=low - max(0.3, 0.3 * (high - low)))
+
+
+def _span(axis: _BudgetAxis, budgets: Sequence[float]) -> float:
+    return (axis.at(budgets[-1]) - axis.at(budgets[0]) if budgets else 0.0) or 1.0
+
+
+def _budget_ticks(ax: Axes, axis: _BudgetAxis, budgets: Sequence[float], configured: Configured) -> None:
+    """A tick at every evaluated budget that has room; reference and configured one are named."""
+    if not budgets:
+        return
+    span = _span(axis, budgets)
+    names = {0.0: "reference"}
+    if configured and configured[1] in budgets:
+        crowded = configured[1] > 0 in budgets and axis.at(configured[1]) - axis.zero < 0.2 * span
+        names[configured[1]] = "\nconfigured" if crowded else "configured"
+        ax.axvline(axis.at(configured[1]), color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)
+    placed: list[float] = []
+    for budget in sorted(budgets, key=lambda b: (b not in names, -b)):
+        if all(abs(axis.at(budget) - axis.at(other)) > 0.09 * span for other in placed):
+            placed.append(budget)
+    ax.set_xticks([axis.at(b) for b in placed], [f"{b:g}\n{names.get(b, ' ')}" for b in placed])
+    ax.set_xlim(axis.at(budgets[0]) - 0.07 * span, axis.at(budgets[-1]) + 0.07 * span)
+
+
+def _score_or_distance(ax: Axes, panel: _Panel, success: bool) -> None:
+    if panel.y == "score" and success:
+        ax.set_ylim(-4, 104)
+        ax.set_yticks([0, 25, 50, 75, 100], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    else:
+        ax.margins(y=0.1)
+        if panel.y == "travelled":
+            ax.set_ylim(bottom=-0.04 * ax.get_ylim()[1])
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+    label = "travelled (action units)" if panel.y == "travelled" else "success" if success else "return"
+    ax.set_title(label, loc="left", color=INK, fontsize=10, fontweight="bold", pad=8)
+
+
+def _name_ends(ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Write names right of the panel at their lines' height, kept apart when lines are close."""
+    bottom, top = ax.get_ylim()
+    room = 0.065 * (top - bottom)
+    height = -math.inf
+    for y, name, colour in sorted(ends):
+        height = max(y, height + room)
+        short = name if len(name) <= 24 else f"{name[:22]}..."
+        ax.annotate(
+            short, (1, height), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
+            color=colour, fontsize=9, va="center", annotation_clip=False,
+        )  # fmt: skip
+
+
+def _legend(figure: Figure, points: Sequence[Point], looks: dict[str, Style]) -> None:
+    methods = swept_methods(points)
+    if len(methods) < 2:
+        return
+    handles = [Line2D([], [], color=looks[name].colour, marker=looks[name].marker, markersize=6) for name in methods]
+    figure.legend(handles, methods, loc="outside lower left", ncols=8, frameon=False, fontsize=9, labelcolor=INK)

@@ -1,0 +1,119 @@
+"""A store of transitions in memory (on any device) that deals out training batches.
+
+What does not change from batch to batch (n-step returns, bootstrap rows, masks) is computed once
+when the store is made, by :func:`vgf.data.chunks.chunk_batch`, so a batch is a few gathers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vgf.data.chunks import chunk_batch
+from vgf.errors import UserError
+
+__all__ = ["Batch", "TransitionStore"]
+
+_ROWS_AT_ONCE = 65536
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch of chunked n-step transitions.
+
+    Attributes:
+        observations: s, [B, S].
+        actions: the chunk a_{0:H} flattened, [B, H * A].
+        valid_actions: 1 for entries of the chunk inside the episode, [B, H * A].
+        returns: discounted sum of rewards up to the bootstrap state, [B].
+        discounts: gamma to the number of steps up to the bootstrap state, times its mask, [B].
+        valid: 1 when the whole chunk lies inside the episode, [B].
+        next_observations: the bootstrap state, [B, S].
+    """
+
+    observations: Tensor
+    actions: Tensor
+    valid_actions: Tensor
+    returns: Tensor
+    discounts: Tensor
+    valid: Tensor
+    next_observations: Tensor
+
+
+class TransitionStore:
+    """Transitions on a device.
+
+    Args:
+        data: arrays of regular transitions, see :func:`vgf.data.chunks.chunk_batch`.
+        chunk: H, actions in a particle.
+        n_step: rewards summed before bootstrapping, >= chunk. Past an episode's end the sum stops
+            at its last transition and the bootstrap is discounted by the steps really taken
+            (a deviation from the authors' code only for n_step > chunk, which it does not have).
+        discount: gamma in [0, 1].
+        device: where the arrays live.
+
+    Raises:
+        UserError: when no episode is as long as a chunk, or ``n_step`` is below ``chunk``.
+    """
+
+    def __init__(
+        self, data: Mapping[str, np.ndarray], *, chunk: int, n_step: int, discount: float, device: str | torch.device = "cpu"
+    ) -> None:
+        if n_step < chunk:
+            raise UserError(f"train.n_step={n_step} is shorter than train.chunk={chunk}; give at least the chunk's length")
+        self.rows = len(data["actions"])
+        self.chunk = chunk
+        self.device = torch.device(device)
+        self.observations = self._put(data["observations"])
+        self.next_observations = self._put(data["next_observations"])
+        self.actions = self._put(data["actions"])
+
+        columns: dict[str, list[np.ndarray]] = {k: [] for k in ("returns", "discounts", "steps", "valid")}
+        for begin in range(0, self.rows, _ROWS_AT_ONCE):
+            idx = np.arange(begin, min(begin + _ROWS_AT_ONCE, self.rows))
+            slim = {k: v if k in ("rewards", "masks", "terminals") else v[:, :0] for k, v in data.items() if k in _COLUMNS}
+            out = chunk_batch(slim, idx, n_step, discount)
+            steps = out["valid"].sum(1)
+            columns["returns"].append(out["rewards"][:, -1])
+            columns["discounts"].append(discount**steps * out["masks"][:, -1])
+            columns["steps"].append(steps)
+            columns["valid"].append(out["valid"][:, :chunk])
+        stacked = {k: np.concatenate(v) for k, v in columns.items()}
+        self.returns = self._put(stacked["returns"])
+        self.discounts = self._put(stacked["discounts"])
+        self.valid = self._put(stacked["valid"])  # [M, H]
+        self.bootstrap_row = self._put(stacked["steps"], torch.int64) - 1 + torch.arange(self.rows, device=self.device)
+        if not self.valid[:, -1].any():
+            longest = int(stacked["steps"].max())
+            raise UserError(f"train.chunk={chunk} is longer than every episode of the data (longest: {longest} steps)")
+
+    def _put(self, array: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, dtype)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def sample(self, size: int, generator: torch.Generator) -> Batch:
+        """Draw ``size`` starting rows uniformly, with replacement."""
+        return self.batch(torch.randint(self.rows, (size,), generator=generator, device=self.device))
+
+    def batch(self, idx: Tensor) -> Batch:
+        """Gather the chunks that start at rows ``idx`` [B]."""
+        rows = idx if self.chunk == 1 else (idx[:, None] + torch.arange(self.chunk, device=self.device)).clamp_max(self.rows - 1)
+        valid = self.valid[idx]  # [B, H]
+        return Batch(
+            observations=self.observations[idx],
+            actions=self.actions[rows].reshape(len(idx), -1),
+            valid_actions=valid.repeat_interleave(self.actions.shape[1], dim=1),
+            returns=self.returns[idx],
+            discounts=self.discounts[idx],
+            valid=valid[:, -1],
+            next_observations=self.next_observations[self.bootstrap_row[idx]],
+        )
+
+
+_COLUMNS = ("observations", "actions", "rewards", "masks", "terminals", "next_observations")

@@ -1,0 +1,163 @@
+"""A pool of environments stepped in worker processes; each plays action chunks open loop.
+
+Workers are spawned (a forked process would inherit torch's thread pool), ignore Ctrl-C (the main
+process tells them to stop) and keep their environments: a MuJoCo model takes up to a second to make.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from vgf.errors import UserError
+
+__all__ = ["EnvironmentPool", "Outcome"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What playing one chunk led to: last observation [S], summed reward, steps played, end, success if told."""
+
+    observation: np.ndarray
+    reward: float
+    steps: int
+    done: bool
+    success: float | None
+
+
+class EnvironmentPool:
+    """``slots`` environments over ``processes`` worker processes. Use as a context manager.
+
+    Args:
+        make: picklable function that makes one gymnasium environment with flat observations.
+        slots: environments in all, >= 1.
+        processes: worker processes; no more than slots are started.
+
+    Raises:
+        UserError: when a worker dies, an environment raises, or returns a number that is not finite.
+    """
+
+    def __init__(self, make: Callable[[], Any], *, slots: int, processes: int) -> None:
+        self.slots = slots
+        self._processes = max(1, min(processes, slots))
+        context = multiprocessing.get_context("spawn")
+        self._pipes: list[Connection] = []
+        self._workers = []
+        for rank in range(self._processes):
+            ours, theirs = context.Pipe()
+            mine = range(rank, slots, self._processes)
+            worker = context.Process(target=_work, args=(theirs, make, list(mine)), daemon=True, name=f"environments-{rank}")
+            with _one_thread_a_worker():
+                worker.start()
+            theirs.close()
+            self._pipes.append(ours)
+            self._workers.append(worker)
+        sizes = [self._receive(rank) for rank in range(self._processes)]
+        self.observation_size, self.action_size = sizes[0]
+
+    def reset(self, seeds: Mapping[int, int]) -> dict[int, np.ndarray]:
+        """Reset the given slots with their seeds: slot -> first observation [S]."""
+        return self._ask("reset", seeds)
+
+    def play(self, chunks: Mapping[int, np.ndarray]) -> dict[int, Outcome]:
+        """Play a chunk [H, A] in each given slot, stopping where the episode ends: slot -> Outcome."""
+        return self._ask("play", chunks)
+
+    def _ask(self, command: str, by_slot: Mapping[int, Any]) -> dict[int, Any]:
+        ranks = sorted({slot % self._processes for slot in by_slot})
+        for rank in ranks:
+            self._pipes[rank].send((command, {s: x for s, x in by_slot.items() if s % self._processes == rank}))
+        answers: dict[int, Any] = {}
+        for rank in ranks:
+            answers.update(self._receive(rank))
+        return answers
+
+    def _receive(self, rank: int) -> Any:
+        try:
+            kind, payload = self._pipes[rank].recv()
+        except (EOFError, ConnectionResetError, BrokenPipeError):
+            self._workers[rank].join(1)
+            code = self._workers[rank].exitcode
+            raise UserError(f"environment process {rank} died (exit code {code}; out of memory?); nothing trained is lost") from None
+        if kind == "error":
+            raise UserError(f"the environment failed: {payload}")
+        return payload
+
+    def close(self) -> None:
+        """Stop the workers."""
+        for pipe in self._pipes:
+            pipe.close()
+        for worker in self._workers:
+            worker.join(timeout=2)
+            if worker.is_alive():
+                worker.terminate()
+
+    def __enter__(self) -> EnvironmentPool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class _one_thread_a_worker:
+    """Spawned processes read OMP_NUM_THREADS from our environment: two cores must not spin against each other."""
+
+    def __enter__(self) -> None:
+        self._before = os.environ.get("OMP_NUM_THREADS")
+        os.environ["OMP_NUM_THREADS"] = "1"
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = self._before
+
+
+def _work(pipe: Connection, make: Callable[[], Any], slots: list[int]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        environments = {slot: make() for slot in slots}
+        one = environments[slots[0]]
+        pipe.send(("ready", (int(np.prod(one.observation_space.shape)), int(np.prod(one.action_space.shape)))))
+        commands = {"reset": _reset, "play": _play}
+        while True:
+            command, by_slot = pipe.recv()
+            pipe.send(("done", {slot: commands[command](environments[slot], x) for slot, x in by_slot.items()}))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the main process is gone or has closed the pool
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        pipe.send(("error", f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})"))
+
+
+def _reset(environment: Any, seed: int) -> np.ndarray:
+    observation, _ = environment.reset(seed=seed)
+    return _finite(observation, "observation")
+
+
+def _play(environment: Any, chunk: np.ndarray) -> Outcome:
+    total, success = 0.0, None
+    for steps, action in enumerate(chunk, start=1):
+        observation, reward, terminated, truncated, info = environment.step(action)
+        total += float(_finite(reward, "reward"))
+        if "success" in info:
+            success = max(float(info["success"]), success or 0.0)
+        if terminated or truncated:
+            break
+    return Outcome(_finite(observation, "observation"), total, steps, bool(terminated or truncated), success)
+
+
+def _finite(x: Any, what: str) -> np.ndarray:
+    array = np.asarray(x, np.float32)
+    if not np.isfinite(array).all():
+        raise FloatingPointError(f"{what} is not finite")
+    return array

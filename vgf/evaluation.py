@@ -1,0 +1,140 @@
+"""Seeded evaluation over a pool of environment processes, with common random numbers.
+
+Episode e is played with the environment seed and the particle noise that belong to ``(seed, e)``,
+whatever the method and the budget: the difference between two budgets is the budget's doing.
+
+Episodes are dealt to a fixed number of slots (episode e plays in slot e mod slots) and the policy is
+always called with one row a slot, so scores do not depend on how many processes step the slots.
+
+    policy (main process)   one batched call a decision
+    worker 1                slots 0, 2, 4, ...   plays each chunk open loop
+    worker 2                slots 1, 3, 5, ...
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vgf.environments import EnvironmentPool
+
+__all__ = ["Decision", "EpisodeRecord", "evaluate", "particle_noise"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a policy decided for a batch of observations.
+
+    Attributes:
+        actions: chunks to play open loop, [B, H, A].
+        travelled: RMS distance per coordinate of the chosen particle from its twin, [B].
+        values: critic value of the chosen particle, [B].
+    """
+
+    actions: np.ndarray
+    travelled: np.ndarray
+    values: np.ndarray
+
+
+@dataclass
+class EpisodeRecord:
+    """One played episode.
+
+    Attributes:
+        episode: its number, which is also its seed's.
+        episode_return: undiscounted sum of rewards.
+        success: 1.0 when the environment said so at any step, else 0.0; NaN when it never says.
+        length: environment steps.
+        travelled, value: means over the episode's decisions.
+        milliseconds: wall time of the policy a decision, shared among the slots of a batched call.
+    """
+
+    episode: int
+    episode_return: float = 0.0
+    success: float = float("nan")
+    length: int = 0
+    travelled: float = 0.0
+    value: float = 0.0
+    milliseconds: float = 0.0
+    decisions: int = field(default=0, repr=False)
+
+    def add(self, travelled: float, value: float, milliseconds: float) -> None:
+        """Count one more decision into the running means."""
+        self.decisions += 1
+        for name, x in (("travelled", travelled), ("value", value), ("milliseconds", milliseconds)):
+            setattr(self, name, getattr(self, name) + (x - getattr(self, name)) / self.decisions)
+
+
+def particle_noise(seed: int, episode: int, decision: int, shape: Sequence[int]) -> np.ndarray:
+    """Standard normal noise [N, D] of one decision of one episode; particle n is the same for every N."""
+    return np.random.default_rng([seed, episode, decision]).standard_normal(tuple(shape), dtype=np.float32)
+
+
+def evaluate(
+    decide: Callable[[np.ndarray, np.ndarray], Decision],
+    pool: EnvironmentPool,
+    *,
+    noise_shape: tuple[int, int],
+    episodes: int,
+    seed: int,
+    progress: Callable[[int], Any] = lambda done: None,
+) -> list[EpisodeRecord]:
+    """Play ``episodes`` episodes and return their records in order.
+
+    Args:
+        decide: (observations [slots, S], noise [slots, N, D]) -> Decision; rows of idle slots are zero.
+        pool: where episodes are played.
+        noise_shape: (N, D).
+        episodes: how many, >= 1.
+        seed: master seed of environments and noise.
+        progress: called with 1 after each finished episode.
+    """
+    slots = pool.slots
+    records = [EpisodeRecord(e) for e in range(episodes)]
+    playing: list[int | None] = [e if e < episodes else None for e in range(slots)]
+    observations = np.zeros((slots, pool.observation_size), np.float32)
+    noise = np.zeros((slots, *noise_shape), np.float32)
+    first = pool.reset({slot: episode_seed(seed, e) for slot, e in enumerate(playing) if e is not None})
+    for slot, observation in first.items():
+        observations[slot] = observation
+
+    while any(e is not None for e in playing):
+        for slot, e in enumerate(playing):
+            if e is not None:
+                noise[slot] = particle_noise(seed, e, records[e].decisions, noise_shape)
+        begin = time.perf_counter()
+        decision = decide(observations, noise)
+        milliseconds = 1e3 * (time.perf_counter() - begin) / sum(e is not None for e in playing)
+
+        played = pool.play({slot: decision.actions[slot] for slot, e in enumerate(playing) if e is not None})
+        finished = {}
+        for slot, outcome in played.items():
+            e = playing[slot]
+            assert e is not None
+            record = records[e]
+            record.add(float(decision.travelled[slot]), float(decision.values[slot]), milliseconds)
+            record.episode_return += outcome.reward
+            record.length += outcome.steps
+            if outcome.success is not None:
+                record.success = max(outcome.success, 0.0 if np.isnan(record.success) else record.success)
+            observations[slot] = outcome.observation
+            if outcome.done:
+                progress(1)
+                following = e + slots
+                playing[slot] = following if following < episodes else None
+                if playing[slot] is not None:
+                    finished[slot] = episode_seed(seed, following)
+                else:
+                    observations[slot], noise[slot] = 0, 0
+        for slot, observation in pool.reset(finished).items():
+            observations[slot] = observation
+    return records
+
+
+def episode_seed(seed: int, episode: int) -> int:
+    """Environment seed of one episode, a 32-bit number."""
+    return int(np.random.SeedSequence([seed, episode]).generate_state(1)[0])

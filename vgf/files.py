@@ -1,0 +1,200 @@
+"""Writing files so that nobody ever sees half of one, and so that two runs started at once take turns.
+
+``atomic_path`` and ``atomic_write_text`` write beside the target and rename; ``locked`` is a lock between
+processes; ``writing`` turns a full disk or a missing permission into one line for the person at the terminal.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+
+from vgf.errors import UserError
+
+__all__ = ["atomic_path", "atomic_write_text", "locked", "rename_over", "require_space", "writing"]
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None
+
+_MOVE_OR_PERMIT = "choose another folder or change its permissions"
+_MAKE_ROOM = "make room or choose another folder"
+_CHOOSE = "choose another path"
+_CAUSES = {
+    errno.EACCES: ("no permission", _MOVE_OR_PERMIT),
+    errno.EPERM: ("no permission", _MOVE_OR_PERMIT),
+    errno.EROFS: ("the file system is read-only", _MOVE_OR_PERMIT),
+    errno.ENOSPC: ("the disk is full", _MAKE_ROOM),
+    errno.EDQUOT: ("the disk quota is used up", _MAKE_ROOM),
+    errno.EFBIG: ("the file is larger than this file system allows", _MAKE_ROOM),
+    errno.ENOTDIR: ("a part of the path is a file", _CHOOSE),
+    errno.EEXIST: ("a file is in the way", _CHOOSE),
+    errno.EISDIR: ("a folder is in the way", _CHOOSE),
+    errno.ENAMETOOLONG: ("the name is too long", _CHOOSE),
+}
+_NO_FLOCK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # some cluster file systems are mounted without it
+_POLL_SECONDS = 0.2
+
+
+@contextmanager
+def writing(what: str, where: Path) -> Iterator[None]:
+    """Turn an OSError that a person can put right into a UserError of one line; let every other through.
+
+    Args:
+        what: the thing being written, as it should read in the message ("the checkpoint").
+        where: its path, named in the message.
+
+    Raises:
+        UserError: no permission, read-only, disk full, quota used up, or something in the way.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _CAUSES:
+            raise
+        cause, advice = _CAUSES[error.errno]
+        raise UserError(f"cannot write {what} to {where}: {cause}; {advice}") from error
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a path beside ``target`` to write to; it replaces ``target`` on success and is removed on failure.
+
+    The temporary name begins with a dot and keeps the suffix of ``target``. Missing folders are made. The data
+    is on the disk before the rename, so after a crash ``target`` is either the old file or the whole new one.
+
+    Raises:
+        UserError: as :func:`writing`, also for errors inside the ``with`` block.
+    """
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.tmp{target.suffix}")
+    with writing(target.name, target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            rename_over(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def rename_over(source: Path, target: Path) -> None:
+    """Put the finished file ``source`` in the place of ``target`` (same folder), flushed to the disk first.
+
+    Raises:
+        UserError: as :func:`writing`.
+    """
+    with writing(target.name, target.parent):
+        _sync(source, os.O_RDWR)
+        os.replace(source, target)
+        with suppress(OSError):  # the rename lives in the folder, which not every system can flush
+            _sync(target.parent, os.O_RDONLY)
+
+
+def atomic_write_text(target: Path, text: str) -> None:
+    """Write ``text`` as UTF-8 to ``target`` through :func:`atomic_path`."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise UserError unless the disk of ``folder`` (which need not exist yet) has ``needed`` bytes free."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise UserError(
+            f"{folder} needs {needed / 1e6:,.1f} MB but its disk has {free / 1e6:,.1f} MB free; {_MAKE_ROOM}"
+        )
+
+
+@contextmanager
+def locked(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold ``<path>.lock`` for the length of the block; other processes (and threads) that ask for it wait.
+
+    With ``fcntl`` the lock goes away with its process, however that ends. Elsewhere, and on file systems without
+    such locks, a file that only one process can create stands in for it; a killed process leaves that file
+    behind, so the wait then names the file that may be deleted.
+
+    Args:
+        path: what is protected; it need not exist, and its folder is made.
+        waiting: called once if the lock is taken, before the wait.
+
+    Raises:
+        UserError: the lock file cannot be written.
+    """
+    lock = path.with_suffix(path.suffix + ".lock")
+    tell_once = functools.cache(waiting or (lambda: None))
+    with writing("the lock file", lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        release = _take_flock(lock, tell_once) if fcntl else _take_by_creating(lock, tell_once)
+    try:
+        yield
+    finally:
+        release()
+
+
+def _take_flock(lock: Path, waiting: Callable[[], None]) -> Callable[[], None]:
+    assert fcntl is not None
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_same_file(descriptor, lock):
+                return functools.partial(_release_flock, lock, descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in _NO_FLOCK:
+                return _take_by_creating(lock.with_name(lock.name + ".held"), waiting)
+            raise
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # whoever held it has removed this file: take the lock on the new one
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _release_flock(lock: Path, descriptor: int) -> None:
+    lock.unlink(missing_ok=True)  # while it is held, so that a waiting process can tell
+    os.close(descriptor)
+
+
+def _take_by_creating(lock: Path, waiting: Callable[[], None]) -> Callable[[], None]:
+    waited = False
+    while True:
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return functools.partial(lock.unlink, missing_ok=True)
+        except FileExistsError:
+            if not waited:
+                waiting()
+                print(f"waiting until {lock} is gone; delete it if no other run is using it", file=sys.stderr)
+            waited = True
+            time.sleep(_POLL_SECONDS)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

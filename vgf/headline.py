@@ -1,0 +1,113 @@
+"""What a run shows, in sentences: the headline of the report, and what its numbers can and cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vgf.facts import Facts
+from vgf.methods import load_method, method_names
+from vgf.points import (
+    Configured,
+    Point,
+    best_of_sweep,
+    budget_label,
+    episodes_text,
+    find,
+    interval_text,
+    latest,
+    score_text,
+    unswept,
+)
+
+__all__ = ["headline", "notes", "reference_of"]
+
+_FEW_EPISODES = 20
+
+
+def reference_of(points: Sequence[Point], configured: Configured) -> Point | None:
+    """The budget-0 point of the configured method, else of the first method that is swept."""
+    methods = [configured[0]] if configured else [p.method for p in points if p.method not in unswept(points)]
+    return next((point for point in points if point.budget == 0 and point.method in methods), None)
+
+
+def headline(points: Sequence[Point], configured: Configured, facts: Facts) -> str:
+    """Sentences about the last checkpoint: the configured budget, the reference, methods without a sweep.
+
+    A better budget of the same sweep gets a sentence of its own that says it was picked after the fact.
+    """
+    points = latest(points)
+    chosen, reference = find(points, configured), reference_of(points, configured)
+    clauses = []
+    if chosen and configured:
+        episodes = f"{'of' if chosen.success else 'on average over'} {_episodes(chosen)}"
+        where = f"At the configured budget ({chosen.method}, {budget_label(chosen)}) the policy"
+        clauses.append(f"{where} {_verb(chosen)} {score_text(chosen)} {episodes} {interval_text(chosen)}")
+    elif configured:
+        clauses.append(f"The configured budget ({configured[0]}, {configured[1]:g}) was not evaluated at this step")
+    others = [p for p in points if p.method in unswept(points) and p.method != (chosen or reference or p).method]
+    subjects = [(_unmoved(reference, configured, facts), reference)] if reference and reference != chosen else []
+    subjects += [(_plain_name(point), point) for point in others]
+    for subject, point in subjects:
+        verb = "in" if point.success and (chosen or point != subjects[0][1]) else _verb(point)
+        clauses.append(f"{subject} {verb} {score_text(point)} {interval_text(point)}")
+    sentences = ["; ".join(clauses)] if clauses else []
+    if (best := best_of_sweep(points, configured)) and best != reference:
+        name = f"{best.method} with {budget_label(best)}"
+        score = f"{score_text(best)} {interval_text(best)}"
+        sentences.append(f"Best of the sweep, picked after the fact, is {name}: {score}")
+    return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
+
+
+def _verb(point: Point) -> str:
+    return "succeeds in" if point.success else "returns"
+
+
+def _episodes(point: Point) -> str:
+    return f"{point.episodes} episode{'s' if point.episodes != 1 else ''}"
+
+
+def _unmoved(reference: Point, configured: Configured, facts: Facts) -> str:
+    """Budget 0 of a method that selects among particles is the best of several reference samples."""
+    own = facts.get("transport.particles") if configured and configured[0] == reference.method else None
+    particles = own if isinstance(own, int) else _particles(reference.method)
+    return f"the best of {particles} unmoved samples" if particles > 1 else "the reference alone"
+
+
+def _plain_name(point: Point) -> str:
+    particles = _particles(point.method)
+    return f"best of {particles}" if point.method == "best_of_n" and particles > 1 else point.method
+
+
+def _particles(method: str) -> int:
+    return load_method(method).transport.particles if method in method_names() else 1
+
+
+def notes(points: Sequence[Point], configured: Configured, facts: Facts) -> list[str]:
+    """What a reader has to know to trust the numbers no further than they go."""
+    last = latest(points)
+    fewest = min(point.episodes for point in last)
+    seed = facts.get("seed")
+    said = [
+        f"Every number is a mean over {episodes_text(last)} episodes, played by the checkpoint of step "
+        f"{last[0].step:,}. An episode has the same environment seed and the same particle noise at every budget.",
+        f"One training run{'' if seed is None else f' (seed {seed})'}: the intervals tell how far other episodes could "
+        "move a number. How far another training seed could is not in them.",
+        "Intervals are 95 %. "
+        + ("Success rates: Wilson score interval. Travelled: " if last[0].success else "Returns and travelled: ")
+        + "percentile bootstrap over the episodes, 2,000 resamplings.",
+    ]
+    if fewest < _FEW_EPISODES:
+        said.append(f"Some points have only {fewest} episodes; their intervals are wide for a reason.")
+    if find(last, configured):
+        said.append("The headline is the last checkpoint at the configured budget, whatever its score.")
+    if best := best_of_sweep(last, configured):
+        said.append(
+            f"The best of the sweep ({best.method}, {budget_label(best)}) was picked after the fact, by the score it "
+            "is reported with. Such a score is biased upwards: evaluate that budget again with another eval.seed."
+        )
+    said.append(
+        "Travelled is the root mean square distance per action coordinate between the action played and the action "
+        "that the same noise gives without a move; actions live in [-1, 1]. Critic value is the opinion of the critic "
+        "that does the moving: where it rises and the score does not, the critic is being exploited."
+    )
+    return said

@@ -1,0 +1,54 @@
+"""Methods by name: each file of ``configs/method`` is one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import resources
+from typing import cast
+
+from omegaconf import OmegaConf
+
+from vgf.config import MethodConfig
+from vgf.errors import UserError, did_you_mean
+from vgf.transport import Budget, get_rule
+
+__all__ = ["budget_at", "configured_budget", "knob_of", "load_method", "method_names"]
+
+
+def method_names() -> list[str]:
+    """Names of all methods, sorted."""
+    folder = resources.files("vgf.configs") / "method"
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def load_method(name: str) -> MethodConfig:
+    """Read one method's YAML. UserError with the nearest names when there is none."""
+    if name not in method_names():
+        raise UserError(f"method={name!r} is unknown; use one of {', '.join(method_names())}.{did_you_mean(name, method_names())}")
+    text = (resources.files("vgf.configs") / "method" / f"{name}.yaml").read_text()
+    return cast(MethodConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(MethodConfig), OmegaConf.create(text))))
+
+
+def configured_budget(method: MethodConfig) -> Budget:
+    """The budget that the method's configuration names, open fields filled from its rule."""
+    budget = Budget(method.budget.steps, method.budget.size, method.budget.radius)
+    return budget.filled(get_rule(method.transport.rule).budget)
+
+
+def knob_of(method: MethodConfig) -> float:
+    """Value of the method's knob at its configured budget. Rules inside the flow guide all steps when none is named."""
+    value = getattr(configured_budget(method), method.transport.knob)
+    return float("inf") if value is None else float(value)
+
+
+def budget_at(method: MethodConfig, knob: float) -> Budget:
+    """The configured budget with the method's own knob turned to ``knob``.
+
+    Raises:
+        UserError: when the knob counts steps and the value is not whole, or is not a budget at all.
+    """
+    if method.transport.knob == "size":
+        return replace(configured_budget(method), size=knob)
+    if knob != int(knob):
+        raise UserError(f"eval.budgets: method {method.method!r} counts whole steps, {knob} is not one")
+    return replace(configured_budget(method), steps=int(knob))

@@ -1,0 +1,212 @@
+"""From episodes to points: one score, with its interval, a method, budget and training step.
+
+Terminal table, figure and page are all drawn from points, and name and round them with the functions
+at the end of this file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vgf.episodes import Row
+from vgf.errors import UserError
+from vgf.methods import load_method, method_names
+from vgf.stats import bootstrap_interval, iqm, success_interval
+
+__all__ = [
+    "Configured", "Point", "best_of_sweep", "budget_label", "column_text", "episodes_text", "find", "interval_text",
+    "is_configured", "latest", "number_text", "remark", "score_text", "summarise", "unswept",
+]  # fmt: skip
+
+Configured = tuple[str, float] | None  # method and budget that the run is configured to act with
+
+
+@dataclass(frozen=True)
+class Point:
+    """All episodes of one method, budget and training step. Intervals are 95 %.
+
+    Attributes:
+        score: success rate in [0, 1], or mean return when the environment knows no success.
+        low, high: interval of the score: Wilson for success, bootstrap over episodes for returns.
+        iqm: interquartile mean of the returns.
+        travelled_low, travelled_high: bootstrap interval of travelled.
+        success: whether the score is a success rate.
+        knob: the budget field that ``budget`` is a value of: ``size``, ``steps``, or ``budget`` when unknown.
+        Others: means over the episodes of the :class:`vgf.episodes.Row` fields; NaN where nothing was measured.
+    """
+
+    method: str
+    budget: float
+    step: int
+    episodes: int
+    score: float
+    low: float
+    high: float
+    iqm: float
+    return_mean: float
+    travelled: float
+    travelled_low: float
+    travelled_high: float
+    value: float
+    milliseconds: float
+    length: float
+    success: bool
+    knob: str
+
+
+def summarise(rows: Iterable[Row], *, knobs: Mapping[str, str] | None = None) -> list[Point]:
+    """One point a (step, method, budget), in this order.
+
+    The score is the success rate when every row has a success, else the return, for all points alike.
+
+    Args:
+        rows: episodes, each at most once.
+        knobs: method name -> knob, where a run turns another knob than its method's file says.
+
+    Raises:
+        UserError: when there are no rows.
+    """
+    groups: dict[tuple[int, str, float], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.step, row.method, row.budget), []).append(row)
+    if not groups:
+        raise UserError("there are no episodes to summarise; evaluate the run first")
+    success = all(row.success is not None for group in groups.values() for row in group)
+    known = {method: _usual_knob(method) for _, method, _ in groups} | dict(knobs or {})
+    return [_point(groups[key], success, known[key[1]]) for key in sorted(groups)]
+
+
+def _usual_knob(method: str) -> str:
+    return load_method(method).transport.knob if method in method_names() else "budget"
+
+
+def _point(rows: Sequence[Row], success: bool, knob: str) -> Point:
+    returns = [row.episode_return for row in rows]
+    scores = [row.success or 0.0 for row in rows] if success else returns
+    low, high = success_interval(scores) if success else bootstrap_interval(scores)
+    travelled = [row.travelled for row in rows if math.isfinite(row.travelled)]
+    travelled_low, travelled_high = bootstrap_interval(travelled) if travelled else (math.nan, math.nan)
+    return Point(
+        method=rows[0].method,
+        budget=rows[0].budget,
+        step=rows[0].step,
+        episodes=len(rows),
+        score=float(np.mean(scores)),
+        low=low,
+        high=high,
+        iqm=float(iqm(returns)),
+        return_mean=float(np.mean(returns)),
+        travelled=_mean(travelled),
+        travelled_low=travelled_low,
+        travelled_high=travelled_high,
+        value=_mean(row.value for row in rows),
+        milliseconds=_mean(row.milliseconds for row in rows),
+        length=_mean(row.length for row in rows),
+        success=success,
+        knob=knob,
+    )
+
+
+def _mean(numbers: Iterable[float]) -> float:
+    finite = [number for number in numbers if math.isfinite(number)]
+    return float(np.mean(finite)) if finite else math.nan
+
+
+def latest(points: Sequence[Point]) -> list[Point]:
+    """The points of the last training step, in a sweep's order: method by method, budgets upwards."""
+    last = max(point.step for point in points)
+    return [point for point in points if point.step == last]
+
+
+def unswept(points: Sequence[Point]) -> list[str]:
+    """Names of the methods without a budget above 0, such as best_of_n."""
+    moved = {point.method for point in points if point.budget > 0}
+    return sorted({point.method for point in points} - moved)
+
+
+def budget_label(point: Point) -> str:
+    """Such as ``size 0.03`` or ``steps 2``; ``-`` for best_of_n, which has no budget to turn."""
+    return "-" if point.method == "best_of_n" else f"{point.knob} {point.budget:g}"
+
+
+def remark(point: Point, best: Point | None, configured: Configured) -> str:
+    """What a table says beside a point."""
+    if is_configured(point, configured):
+        return "configured"
+    if point == best:
+        return "best of sweep (picked after the fact)"
+    return "reference" if point.budget == 0 and point.method != "best_of_n" else ""
+
+
+def episodes_text(points: Sequence[Point]) -> str:
+    """``50``, or ``3 to 50`` when points differ."""
+    counts = sorted({point.episodes for point in points})
+    return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
+def column_text(points: Sequence[Point], field: str) -> Callable[[Point], str]:
+    """How to write one field of these points: as many decimals as show four digits of the largest."""
+    numbers = [abs(getattr(point, field)) for point in points if math.isfinite(getattr(point, field))]
+    largest = max(numbers, default=0.0)
+    decimals = min(max(3 - math.floor(math.log10(largest)), 0), 4) if largest else 0
+
+    def text(point: Point) -> str:
+        number = getattr(point, field)
+        return f"{number:,.{decimals}f}" if math.isfinite(number) else "-"
+
+    return text
+
+
+def is_configured(point: Point, configured: Configured) -> bool:
+    """Whether a point is the one the run is configured to act with."""
+    return configured is not None and point.method == configured[0] and math.isclose(point.budget, configured[1])
+
+
+def find(points: Iterable[Point], configured: Configured) -> Point | None:
+    """The point of this method and budget, None when it was not evaluated."""
+    return next((point for point in points if is_configured(point, configured)), None)
+
+
+def best_of_sweep(points: Sequence[Point], configured: Configured) -> Point | None:
+    """The best point of the configured method's sweep, when that is not the configured one.
+
+    Without a configured method the sweep is every method that has one. Of equal points the smallest
+    budget counts. None when a sweep of several budgets has nothing better than the configured point.
+    """
+    methods = {configured[0]} if configured else {point.method for point in points} - set(unswept(points))
+    sweep = [point for point in points if point.method in methods]
+    if len(sweep) < 2:
+        return None
+    best = max(sweep, key=lambda point: (point.score, -point.budget))
+    chosen = find(sweep, configured)
+    return best if chosen is None or best.score > chosen.score else None
+
+
+def number_text(number: float) -> str:
+    """Three significant digits, without an exponent where that stays readable; ``-`` for NaN."""
+    if not math.isfinite(number):
+        return "-"
+    if number != 0 and not 1e-4 <= abs(number) < 1e7:
+        return f"{number:.1e}"
+    decimals = 2 - math.floor(math.log10(abs(number))) if number else 0
+    return f"{number:,.{min(max(decimals, 0), 6)}f}"
+
+
+def score_text(point: Point) -> str:
+    """``76 %`` for success, ``-12.3`` for returns."""
+    return f"{_amount(point, point.score)} %" if point.success else number_text(point.score)
+
+
+def interval_text(point: Point) -> str:
+    """``[63, 86]``, in the unit of :func:`score_text`."""
+    return f"[{_amount(point, point.low)}, {_amount(point, point.high)}]"
+
+
+def _amount(point: Point, amount: float) -> str:
+    if not point.success:
+        return number_text(amount)
+    return f"{100 * amount:.{0 if point.episodes <= 200 else 1}f}"  # digits that the episodes can tell

@@ -1,0 +1,102 @@
+"""The report of a run: a table for the terminal, ``curve.png`` and ``report.html``, from the run directory's files.
+
+    eval.csv -> episodes -> points -> terminal_table, draw_curve, write_html
+                            config.yaml, metrics.jsonl, environment.txt ---^
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from vgf.curves import draw_curve
+from vgf.episodes import read_evaluations
+from vgf.facts import read_facts
+from vgf.files import atomic_path, atomic_write_text
+from vgf.page import render_page
+from vgf.points import (
+    Configured,
+    Point,
+    best_of_sweep,
+    budget_label,
+    column_text,
+    episodes_text,
+    interval_text,
+    is_configured,
+    latest,
+    remark,
+    score_text,
+    summarise,
+)
+
+__all__ = ["Point", "draw_curve", "read_evaluations", "summarise", "terminal_table", "write_html", "write_report"]
+
+_LEFT = {0, 3, 7}  # columns of words; numbers are aligned at their right end
+
+
+def write_report(run_dir: Path, *, title: str, configured: Configured) -> str:
+    """Write ``curve.png`` and ``report.html`` into a run directory and return the table for the terminal.
+
+    A picture that cannot be drawn or a file that cannot be written is one warning line under the
+    table: no training run stops for want of a report.
+
+    Args:
+        run_dir: holds ``eval.csv``; other files may be missing or cut off.
+        title: of figure and page.
+        configured: method and budget the run acts with, None when it has none.
+
+    Raises:
+        UserError: ``eval.csv`` is missing or broken.
+    """
+    run_dir = Path(run_dir)
+    knob = read_facts(run_dir).get("transport.knob")
+    points = summarise(read_evaluations(run_dir), knobs={configured[0]: knob} if configured and knob else None)
+    lines = [terminal_table(points, configured=configured)]
+    jobs: dict[str, Callable[[], None]] = {
+        "curve.png": partial(_write_curve, run_dir, points, title=title, configured=configured),
+        "report.html": partial(write_html, run_dir, points, title=title, configured=configured),
+    }
+    for name, job in jobs.items():
+        try:
+            job()
+        except Exception as error:  # whatever a drawing library may raise; the numbers are safe in eval.csv
+            reason = " ".join(str(error).split()) or "no reason given"
+            lines.append(f"warning: {name} was not written ({type(error).__name__}: {reason})")
+    return "\n".join(lines)
+
+
+def _write_curve(run_dir: Path, points: Sequence[Point], *, title: str, configured: Configured) -> None:
+    with atomic_path(run_dir / "curve.png") as path:
+        draw_curve(points, path, title=title, configured=configured)
+
+
+def write_html(run_dir: Path, points: Sequence[Point], *, title: str, configured: Configured) -> None:
+    """Write ``report.html``: one file, no external requests, with what else the run directory tells.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    atomic_write_text(run_dir / "report.html", render_page(run_dir, points, title=title, configured=configured))
+
+
+def terminal_table(points: Sequence[Point], *, configured: Configured) -> str:
+    """The last checkpoint's points as aligned plain text, one line a method and budget."""
+    points = latest(points)
+    best = best_of_sweep(points, configured)
+    columns: dict[str, Callable[[Point], str]] = {
+        "method": lambda p: p.method,
+        "budget": budget_label,
+        "success" if points[0].success else "return": score_text,
+        "95 % interval": interval_text,
+        "travelled": column_text(points, "travelled"),
+        "critic value": column_text(points, "value"),
+        "ms/decision": column_text(points, "milliseconds"),
+        "": lambda p: f"{'<- ' if is_configured(p, configured) else ''}{remark(p, best, configured)}",
+    }
+    table = [list(columns), *([cell(point) for cell in columns.values()] for point in points)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    sides = [str.ljust if i in _LEFT else str.rjust for i in range(len(columns))]
+    aligned = [[side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)] for row in table]
+    lines = ["  ".join(row).rstrip() for row in aligned]
+    return "\n".join([f"step {points[0].step:,}, {episodes_text(points)} episodes a line", *lines])

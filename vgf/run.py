@@ -1,0 +1,125 @@
+"""The command line: ``python -m vgf.run task=ogbench method=qgf seed=1 ...`` (also ``vgf ...``).
+
+    mode=train   find or make the data, train reference and critic, evaluate, write the report
+    mode=eval    run=DIR: evaluate a finished (or interrupted) run again, at other budgets or with another method
+
+Bad input ends with one line on stderr and status 2; Ctrl-C and SIGTERM with status 130, nothing lost.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from vgf.check import check_config
+from vgf.checkpoint import latest_step
+from vgf.complaints import one_line
+from vgf.config import Config
+from vgf.errors import UserError, did_you_mean
+from vgf.rundir import RunDirectory, read_config
+from vgf.scoring import score_run
+from vgf.speed import pick_device
+
+__all__ = ["launch", "main"]
+
+_TASKS = {"ogbench": "vgf.tasks.ogbench"}
+_TRAINERS = {"offline": "vgf.trainers.offline"}
+
+
+def main() -> None:
+    """Entry point of the console script and of ``python -m vgf.run``."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of printing tracebacks
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    ConfigStore.instance().store(name="schema", node=Config)
+    try:
+        _compose_and_launch()
+    except KeyboardInterrupt:
+        print("vgf: stopped", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        print(f"vgf: {line}", file=sys.stderr)
+        sys.exit(2)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://vgf.configs", config_name="config")
+def _compose_and_launch(composed: DictConfig) -> None:
+    given = [override.split("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
+    launch(composed, given)
+
+
+def launch(composed: DictConfig, given: list[str]) -> None:
+    """Do what a composed configuration asks for. ``given``: the keys named on the command line."""
+    if composed.mode == "eval":
+        composed = _stored_with(composed, given)
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, Config)
+    check_config(config)
+    task = _module("task", config.task, _TASKS)
+    trainer = _module("trainer", config.trainer, _TRAINERS)
+    device = pick_device(config.device)
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+
+    if config.mode == "train":
+        run = RunDirectory(Path(config.run_dir))
+        _train(config, task, trainer, run, device)
+    else:
+        run = RunDirectory(Path(str(config.run)))
+    score_run(config, run, task.environment_factory(config.env), device)
+
+
+def _train(config: Config, task: ModuleType, trainer: ModuleType, run: RunDirectory, device: torch.device) -> None:
+    run.claim(config)
+    if latest_step(run.path) == config.train.steps:
+        print(f"{run.path} holds this run, trained to step {config.train.steps}: evaluating it (another run_dir=... trains anew)")
+        return
+    problem = task.prepare(config)
+    print(f"{problem.name}: {len(problem.train['actions']):,} transitions ({problem.origin}); run directory {run.path}")
+    try:
+        trainer.train(config, problem, run, device)
+    except KeyboardInterrupt:
+        done = latest_step(run.path)
+        if done:
+            print(
+                f"\nvgf: stopped at step {done} of {config.train.steps}; the same command goes on, "
+                f"and 'python -m vgf.run mode=eval run={run.path}' evaluates what there is",
+                file=sys.stderr,
+            )
+        raise
+
+
+def _stored_with(composed: DictConfig, given: list[str]) -> DictConfig:
+    """The configuration stored with a run, overridden by what the command line names."""
+    if composed.run is None:
+        raise UserError("mode=eval needs run=DIR, the run_dir of a training run")
+    stored = OmegaConf.structured(read_config(Path(composed.run)))
+    if "method" in given:
+        for key in ("method", "transport", "budget", "sweep"):
+            stored[key] = composed[key]
+    for key in given:
+        if key not in ("task", "method", "preset"):  # groups, not keys
+            OmegaConf.update(stored, key, OmegaConf.select(composed, key))
+    return stored
+
+
+def _module(key: str, name: str, table: dict[str, str]) -> Any:
+    if name not in table:
+        raise UserError(f"{key}={name} is unknown; use one of {', '.join(table)}.{did_you_mean(name, table)}")
+    return importlib.import_module(table[name])
+
+
+if __name__ == "__main__":
+    main()

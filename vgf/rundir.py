@@ -1,0 +1,150 @@
+"""The run directory: configuration, metrics, evaluations and checkpoints of one run.
+
+A directory belongs to the run whose ``config.yaml`` it holds. Settings that only concern test time
+(method, budget, evaluation) may differ from call to call; those that shape training may not.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from vgf.checkpoint import latest_step
+from vgf.config import Config
+from vgf.errors import UserError
+from vgf.evaluation import EpisodeRecord
+from vgf.files import atomic_write_text, writing
+
+__all__ = ["EVAL_COLUMNS", "RunDirectory", "read_config"]
+
+EVAL_COLUMNS = (
+    "step", "method", "budget", "episode", "return", "success", "length", "travelled", "value", "milliseconds",
+)  # fmt: skip
+
+# Keys that shape what is trained; two calls that differ in one of them are different runs.
+_IDENTITY = (
+    "task", "trainer", "env", "seed", "net", "train.steps", "train.batch_size", "train.learning_rate", "train.discount",
+    "train.chunk", "train.n_step", "train.flow_steps", "train.expectile", "train.target_rate", "train.precision",
+    "data.source", "data.path", "data.transitions", "data.seed",
+)  # fmt: skip
+
+
+def read_config(run_dir: Path) -> Config:
+    """Read the resolved configuration of a run.
+
+    Raises:
+        UserError: when the directory is no run, or its configuration cannot be read.
+    """
+    path = run_dir / "config.yaml"
+    if not path.is_file():
+        reason = "does not exist" if not run_dir.exists() else "is no run directory (it has no config.yaml)"
+        raise UserError(f"run={run_dir} {reason}; give the run_dir that a training run printed")
+    try:
+        loaded = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+        config = OmegaConf.to_object(loaded)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, TypeError) as error:
+        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, Config)
+    return config
+
+
+class RunDirectory:
+    """Reads and writes the files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def claim(self, config: Config) -> None:
+        """Make the directory this run's, or go on with the same run.
+
+        Raises:
+            UserError: when it already holds another run, something else, or ``resume=never`` forbids to go on.
+        """
+        done = latest_step(self.path)
+        if done is not None and config.resume == "never":
+            raise UserError(f"{self.path} already holds a run and resume=never; choose another run_dir=...")
+        if done is not None:
+            self._require_same(config)
+        elif self.path.exists() and not self.path.is_dir():
+            raise UserError(f"run_dir={self.path} is a file; choose another run_dir=...")
+        elif self.path.is_dir() and any(self.path.iterdir()) and not (self.path / "config.yaml").exists():
+            raise UserError(f"run_dir={self.path} is not empty and holds no run; choose another run_dir=...")
+        atomic_write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
+        atomic_write_text(self.path / "environment.txt", environment_text())
+        self._drop_metrics_after(done or 0)
+
+    def _require_same(self, config: Config) -> None:
+        ours, theirs = OmegaConf.structured(config), OmegaConf.structured(read_config(self.path))
+        for key in _IDENTITY:
+            mine, old = OmegaConf.select(ours, key), OmegaConf.select(theirs, key)
+            if mine != old:
+                raise UserError(
+                    f"{self.path} already holds another run ({key} is {_shown(old)} there, {_shown(mine)} here); "
+                    "choose another run_dir=..."
+                )
+
+    def log(self, row: Mapping[str, float | int]) -> None:
+        """Append one line to ``metrics.jsonl``."""
+        with writing("metrics", self.path), (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(dict(row)) + "\n")
+
+    def _drop_metrics_after(self, step: int) -> None:
+        path = self.path / "metrics.jsonl"
+        if path.is_file():
+            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+            atomic_write_text(path, "".join(line + "\n" for line in kept))
+
+    def add_evaluation(self, step: int, method: str, budget: float, episodes: Iterable[EpisodeRecord]) -> None:
+        """Add one evaluated budget to ``eval.csv``; rows of the same step, method and budget are replaced."""
+        path = self.path / "eval.csv"
+        rows: list[list[str]] = []
+        if path.is_file():
+            with path.open(newline="") as file:
+                rows = [r for r in csv.reader(file) if r and r[:3] != [str(step), method, _number(budget)] and r[0] != "step"]
+        for e in episodes:
+            numbers = (e.episode_return, e.success, e.length, e.travelled, e.value, e.milliseconds)
+            rows.append([str(step), method, _number(budget), str(e.episode), *map(_number, numbers)])
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([EVAL_COLUMNS, *rows])
+        atomic_write_text(path, text.getvalue())
+
+
+def environment_text() -> str:
+    """Command line and versions, for ``environment.txt``."""
+    packages = ("vgf", "torch", "numpy", "mujoco", "gymnasium", "ogbench", "safetensors", "hydra-core")
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    command = " ".join(["python -m vgf.run", *sys.argv[1:]])
+    lines = [f"command: {command}", f"python: {platform.python_version()}", f"platform: {platform.platform()}"]
+    return "\n".join(lines + [f"{k}: {v}" for k, v in versions.items()]) + "\n"
+
+
+def _number(x: float) -> str:
+    return "" if math.isnan(x) else f"{x:.6g}"
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+        return math.inf  # a torn line of a killed run
+
+
+def _shown(x: Any) -> str:
+    return "null" if x is None else str(x)

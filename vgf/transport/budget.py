@@ -1,0 +1,49 @@
+"""The transport budget: how far value gradients may move a particle from the reference."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from vgf.errors import UserError
+
+__all__ = ["Budget"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How far particles may be moved. Zero steps or zero size *is* the reference, bit for bit.
+
+    Attributes:
+        steps: number of value-gradient moves (rules that act after the flow), or number of guided
+            Euler steps (rules that act inside it). Inside the flow the *last* ``steps`` Euler steps
+            are guided, because the denoised estimate the gradient is taken at sharpens as t -> 1;
+            more than the flow has means all of them. None: the rule's own default.
+        size: step size, guidance weight or alpha of the rule, >= 0. None: the rule's own default.
+        radius: hard limit on ``travelled``, the RMS distance per coordinate between a particle and
+            its twin (the same noise carried by the reference alone), in action units. None: no limit.
+
+    Raises:
+        UserError: (a ValueError) when a field is negative, not a number, or not whole where it must be.
+    """
+
+    steps: int | None = None
+    size: float | None = None
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and (isinstance(self.steps, bool) or self.steps != int(self.steps)):
+            raise UserError(f"budget.steps={self.steps!r} is not a whole number; give 0, 1, 2, ...")
+        for name in ("steps", "size", "radius"):
+            amount = getattr(self, name)
+            if amount is None:
+                continue
+            if math.isnan(amount) or amount < 0:
+                raise UserError(f"budget.{name}={amount!r} is not a budget; give a number of 0 or more")
+            if math.isinf(amount) and name != "radius":
+                raise UserError(f"budget.{name}={amount!r} is unbounded; give a finite number")
+
+    def filled(self, default: Budget) -> Budget:
+        """Return this budget with every field that is None taken from ``default``."""
+        missing = {f: getattr(default, f) for f in ("steps", "size", "radius") if getattr(self, f) is None}
+        return replace(self, **missing)

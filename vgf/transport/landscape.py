@@ -1,0 +1,115 @@
+"""What a field may look at: value and reference velocity at the particles of one batch.
+
+Binds a critic, a velocity and a batch of contexts, so that fields and rules speak of particles
+``[B, N, D]`` only; critic and velocity are called on flat rows ``[B*N, D]``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vgf.errors import UserError
+
+__all__ = ["Critic", "Landscape", "Velocity", "aggregate_heads"]
+
+Critic = Callable[[Tensor, Tensor], Tensor]  # context [K, ...], x [K, D] -> heads [E, K]
+Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]  # context [K, ...], x [K, D], t [K, 1] -> [K, D]
+
+_MEAN_MINUS_STD = re.compile(r"mean ?- ?(\d*\.?\d+) ?\*? ?std")
+
+
+def aggregate_heads(heads: Tensor, how: str) -> Tensor:
+    """Reduce ensemble heads [E, ...] to one value [...].
+
+    Args:
+        heads: critic heads, first axis the ensemble.
+        how: ``min``, ``mean``, or ``mean-RHO*std`` such as ``mean-0.5*std`` (QPILOTS, eq. 12;
+            population standard deviation).
+
+    Raises:
+        UserError: for any other ``how``.
+    """
+    if how == "min":
+        return heads.amin(0)
+    if how == "mean":
+        return heads.mean(0)
+    if match := _MEAN_MINUS_STD.fullmatch(how):
+        variance = heads.var(0, unbiased=False)
+        # The root has no gradient at zero, where all heads agree: keep away from it.
+        return heads.mean(0) - float(match[1]) * variance.clamp_min(1e-12).sqrt()
+    raise UserError(f"aggregate={how!r} is unknown; use 'min', 'mean' or 'mean-0.5*std' (any factor)")
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Critic and reference velocity, bound to contexts.
+
+    Attributes:
+        context: one row a particle, [B*N, ...].
+        critic: see :data:`Critic`.
+        velocity_field: see :data:`Velocity`; None when only samples of the reference are at hand.
+        flow_steps: Euler steps K of the reference flow; step k goes from t = k/K to (k+1)/K.
+        aggregate: how heads become one value, see :func:`aggregate_heads`.
+        low, high: the box particles live in.
+        alpha, bandwidth: temperature and kernel width of the fields that have them.
+    """
+
+    context: Tensor
+    critic: Critic
+    velocity_field: Velocity | None
+    flow_steps: int
+    aggregate: str
+    low: float
+    high: float
+    alpha: float
+    bandwidth: float | None
+
+    def clip(self, x: Tensor) -> Tensor:
+        """Put particles into the box."""
+        return x.clamp(self.low, self.high)
+
+    def value(self, x: Tensor) -> Tensor:
+        """Aggregated critic value of particles [B, N, D] -> [B, N]."""
+        heads = self.critic(self.context, x.flatten(0, 1))  # [E, B*N]
+        return aggregate_heads(heads, self.aggregate).view(x.shape[:2])
+
+    def velocity(self, x: Tensor, k: int) -> Tensor:
+        """Reference velocity at Euler step k: [B, N, D] -> [B, N, D]."""
+        if self.velocity_field is None:
+            raise UserError("this rule follows the reference flow; pass velocity=")
+        flat = x.flatten(0, 1)
+        t = flat.new_full((flat.shape[0], 1), k / self.flow_steps)
+        return self.velocity_field(self.context, flat, t).view(x.shape)
+
+    def denoised(self, x: Tensor, v: Tensor, k: int) -> Tensor:
+        """One-step estimate of the clean particle, x + (1 - t) v (Tweedie for linear paths)."""
+        return x + (1 - k / self.flow_steps) * v
+
+    def carry(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Integrate the reference alone over Euler steps ``start`` to ``stop`` (default: to t = 1). Not clipped."""
+        for k in range(start, self.flow_steps if stop is None else stop):
+            x = x + self.velocity(x, k) / self.flow_steps
+        return x
+
+    def gradient(self, x: Tensor, of: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Gradient of ``of(x)`` [B, N] (default: the value) with respect to each particle.
+
+        Non-finite entries become zero: a particle does not follow a gradient that is not a number.
+        """
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            objective = (of or self.value)(x).sum()
+            return gradient_of(objective, x)
+
+
+def gradient_of(objective: Tensor, x: Tensor) -> Tensor:
+    """d objective / d x, zero where the objective does not depend on x."""
+    if not objective.requires_grad:
+        return torch.zeros_like(x)  # a constant value moves nothing
+    (g,) = torch.autograd.grad(objective, x, allow_unused=True)
+    return torch.zeros_like(x) if g is None else g.nan_to_num(0.0, 0.0, 0.0)

@@ -1,0 +1,219 @@
+"""The table of rules, and the one function that applies them.
+
+A rule = *where* the gradient acts x *field* (how the value gradient is estimated) x *step* (how a
+gradient becomes a move). Every method of VGF (arXiv 2604.14265), QGF (2606.11087) and QPILOTS
+(2606.14801) is a row; a new method is a new row, or a new field and a row.
+
+Time runs from t = 0 (noise) to t = 1 (clean); x_t = (1 - t) x_0 + t x_1; velocity x_1 - x_0.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from vgf.errors import UserError, did_you_mean
+from vgf.transport import fields
+from vgf.transport.budget import Budget
+from vgf.transport.distance import travelled, within_radius
+from vgf.transport.landscape import Critic, Landscape, Velocity
+from vgf.transport.steps import make_step
+
+__all__ = ["RULES", "Moved", "Rule", "get_rule", "transport"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of the table.
+
+    Attributes:
+        where: ``nowhere``, ``after`` the flow (on clean particles) or ``inside`` it (at Euler steps).
+        field: a function of ``fields.py``; its keyword-only arguments are the rule's options.
+        step: default step, a key of ``steps.STEPS``.
+        budget: what a budget that leaves fields open means; ``steps=None`` inside: all Euler steps.
+        knob: the budget field that a sweep turns.
+        source: paper and equation.
+    """
+
+    where: Literal["nowhere", "after", "inside"]
+    field: Callable[..., Any]
+    step: str
+    budget: Budget
+    knob: Literal["steps", "size"]
+    source: str
+    skip_first: bool = False
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the field's own options."""
+        parameters = inspect.signature(self.field).parameters.values()
+        return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+
+
+def _inside(field: Callable[..., Any], step: str, size: float, source: str, skip_first: bool = False) -> Rule:
+    return Rule("inside", field, step, Budget(None, size), "size", source, skip_first)
+
+
+_qpilots_u_field = functools.partial(fields.denoised_jacobian, straight_through=True)
+
+RULES: dict[str, Rule] = {
+    "best_of_n": Rule("nowhere", fields.clean, "raw", Budget(0, 0.0), "steps", "IDQL, IFQL; VGF with no move"),
+    "grad_step": Rule("after", fields.clean, "raw", Budget(3, 0.01), "steps", "PA-RL at test time; QGF baseline"),
+    "vgf": Rule("after", fields.svgd, "adam", Budget(3, 0.05), "steps", "VGF eq. 7, code vgf.py"),
+    "qgf": _inside(fields.denoised, "raw", 0.03, "QGF eqs. 7, 9"),
+    "qgf_jacobian": _inside(fields.denoised_jacobian, "raw", 0.03, "QGF eq. 8 (ablation)"),
+    "qfql": _inside(fields.noisy, "raw", 0.03, "QGF baseline, eq. 5 (gradient at the noisy particle)"),
+    "bptt": _inside(fields.bptt, "raw", 0.03, "QGF baseline, eq. 6"),
+    "qpilots_u": _inside(_qpilots_u_field, "norm_matched", 0.2, "QPILOTS eqs. 14, 15, 17", skip_first=True),
+}
+
+
+def get_rule(name: str) -> Rule:
+    """Return a row of the table; UserError with the nearest names when there is none."""
+    if name not in RULES:
+        raise UserError(f"rule {name!r} is unknown; use one of {', '.join(RULES)}.{did_you_mean(name, RULES)}")
+    return RULES[name]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Particles after transport.
+
+    Attributes:
+        particles: [B, N, D], inside the box.
+        twins: [B, N, D], the same noise carried by the reference alone; None when not asked for.
+        values: [B, N], aggregated critic value of the particles.
+        travelled: [B, N], RMS distance per coordinate from the twins; NaN without twins.
+    """
+
+    particles: Tensor
+    twins: Tensor | None
+    values: Tensor
+    travelled: Tensor
+
+
+@torch.no_grad()
+def transport(
+    rule: str,
+    context: Tensor,
+    start: Tensor,
+    *,
+    budget: Budget,
+    critic: Critic,
+    velocity: Velocity | None = None,
+    flow_steps: int = 10,
+    aggregate: str = "min",
+    alpha: float = 1.0,
+    bandwidth: float | None = None,
+    low: float = -1.0,
+    high: float = 1.0,
+    start_is_noise: bool | None = None,
+    step: str | None = None,
+    skip_first: bool | None = None,
+    twins: bool = True,
+    **rule_options: Any,
+) -> Moved:
+    """Move particles along value gradients, as far as the budget allows.
+
+    Deterministic given its inputs. Each context's particles move independently of the other
+    contexts in the batch. Budget zero returns the reference, bit for bit.
+
+    Args:
+        rule: a key of ``RULES``.
+        context: observation or prompt features, [B, ...].
+        start: [B, N, D]. Noise for rules inside the flow; samples of the reference for the others
+            (or noise, with ``start_is_noise=True`` and a velocity).
+        budget: how far; fields left None take the rule's default.
+        critic: (context [K, ...], x [K, D]) -> heads [E, K], differentiable in x.
+        velocity: (context [K, ...], x [K, D], t [K, 1]) -> [K, D], the reference flow.
+        flow_steps: Euler steps of the reference flow, >= 1.
+        aggregate: ``min``, ``mean`` or ``mean-RHO*std`` over the E heads.
+        alpha: temperature of the rules that have one (vgf), > 0.
+        bandwidth: kernel width of vgf in units of x; None for the median heuristic.
+        low, high: the box of the particles.
+        start_is_noise: None means what the rule expects (True inside the flow, else False).
+        step: override the rule's step, a key of ``steps.STEPS``.
+        skip_first: leave the first Euler step unguided; None means what the rule does.
+        twins: compute the twins of rules inside the flow (one more pass through the reference);
+            needed for ``travelled`` and for a radius.
+        **rule_options: the field's own options (``get_rule(rule).options``).
+
+    Raises:
+        UserError: unknown rule, step, aggregate or option; wrong shapes; a missing velocity.
+    """
+    row = get_rule(rule)
+    _check(row, rule, context, start, velocity, flow_steps, alpha, bandwidth, (low, high), rule_options)
+    budget = budget.filled(row.budget)
+    scene = Landscape(
+        context.repeat_interleave(start.shape[1], dim=0),
+        critic, velocity, flow_steps, aggregate, low, high, alpha, bandwidth,
+    )  # fmt: skip
+    field = functools.partial(row.field, scene, **rule_options)
+    move = make_step(step or row.step)
+
+    is_noise = row.where == "inside" if start_is_noise is None else start_is_noise
+    needs_twins = twins or budget.radius is not None or row.where != "inside"
+    twin = scene.clip(scene.carry(start) if is_noise else start) if needs_twins else None
+
+    if budget.steps == 0 or budget.size == 0 or row.where == "nowhere":
+        x = twin if twin is not None else scene.clip(scene.carry(start))
+    elif row.where == "after":
+        x = _move_after(scene, field, move, twin, budget)
+    else:
+        first = 1 if (row.skip_first if skip_first is None else skip_first) else 0
+        x = _move_inside(scene, field, move, start, budget, first)
+
+    if twin is None:
+        return Moved(x, None, scene.value(x), x.new_full(x.shape[:2], float("nan")))
+    x = within_radius(x, twin, budget.radius)
+    return Moved(x, twin, scene.value(x), travelled(x, twin))
+
+
+def _move_after(scene: Landscape, field: Callable, move: Callable, twin: Tensor, budget: Budget) -> Tensor:
+    """Climb from clean particles: x <- clip(x + size * step(g(x)))."""
+    x = twin
+    for _ in range(budget.steps or 0):
+        x = scene.clip(x + budget.size * move(field(x), None))
+        x = within_radius(x, twin, budget.radius)
+    return x
+
+
+def _move_inside(scene: Landscape, field: Callable, move: Callable, noise: Tensor, budget: Budget, first: int) -> Tensor:
+    """Bend the reference ODE: x <- x + dt * (v + size * step(g))."""
+    if budget.steps is not None:
+        first = max(first, scene.flow_steps - budget.steps)
+    x = scene.carry(noise, stop=first)
+    for k in range(first, scene.flow_steps):
+        v, g = field(x, k)
+        x = x + (v + budget.size * move(g, v)) / scene.flow_steps
+    return scene.clip(x)
+
+
+def _check(
+    row: Rule, rule: str, context: Tensor, start: Tensor, velocity: Velocity | None, flow_steps: int,
+    alpha: float, bandwidth: float | None, box: tuple[float, float], rule_options: dict[str, Any],
+) -> None:  # fmt: skip
+    if start.ndim != 3:
+        raise UserError(f"start has shape {tuple(start.shape)}; particles are [B, N, D]")
+    if context.shape[:1] != start.shape[:1]:
+        raise UserError(f"context {tuple(context.shape)} and start {tuple(start.shape)} differ in their first axis, the batch")
+    if row.where == "inside" and velocity is None:
+        raise UserError(f"rule {rule!r} acts inside the reference flow; pass velocity=")
+    if flow_steps < 1:
+        raise UserError(f"flow_steps={flow_steps} must be 1 or more")
+    if not alpha > 0:
+        raise UserError(f"alpha={alpha} must be greater than 0")
+    if bandwidth is not None and not bandwidth > 0:
+        raise UserError(f"bandwidth={bandwidth} must be greater than 0, or None for the median heuristic")
+    if not box[0] < box[1]:
+        raise UserError(f"low={box[0]} must be below high={box[1]}")
+    for name in rule_options:
+        if name not in row.options:
+            valid = ", ".join(row.options) or "none"
+            raise UserError(f"rule {rule!r} has no option {name!r} (its options: {valid}).{did_you_mean(name, row.options)}")

@@ -73,7 +73,9 @@ def split_name(env: str) -> tuple[str, str]:
     parts = env.split("-")
     if "singletask" not in parts[2:]:
         hint = _nearest(env)
-        raise UserError(f"env={env!r} is not an OGBench single-task name like 'cube-single-play-singletask-task2-v0'.{hint}")
+        raise UserError(
+            f"env={env!r} is not an OGBench single-task name like 'cube-single-play-singletask-task2-v0'.{hint}"
+        )
     at = parts.index("singletask")
     env_id = "-".join(parts[: at - 1] + parts[at:])
     if env_id not in _registry():
@@ -137,12 +139,14 @@ def _load(path: Path, env_id: str, environment: gymnasium.Env, transitions: int 
     for key, space in (("observations", environment.observation_space), ("actions", environment.action_space)):
         if raw[key].shape[1:] != space.shape:
             raise UserError(
-                f"{path}: {key} have {raw[key].shape[1]} entries, but {env_id} has {space.shape[0]}; "
+                f"{path}: {key} have {raw[key].shape[1]} entries, but {env_id} has {space.shape}; "
                 "give the data set that was recorded in this environment"
             )
     needed = {"qpos"} | ({"button_states"} if env_id.startswith(("scene", "puzzle")) else set())
     if missing := needed - raw.keys():
-        raise UserError(f"{path}: no {', '.join(sorted(missing))} in the file, so the task's rewards cannot be computed")
+        raise UserError(
+            f"{path}: no {', '.join(sorted(missing))} in the file, so the task's rewards cannot be computed"
+        )
     data = regular(raw)
     ogbench.relabel_utils.relabel_dataset(env_id, environment, data)
     low, high = environment.action_space.low, environment.action_space.high  # type: ignore[attr-defined]

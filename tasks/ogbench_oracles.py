@@ -100,9 +100,18 @@ def _make_env(recipe: DataRecipe) -> gymnasium.Env:
     import ogbench.locomaze
     import ogbench.manipspace  # noqa: F401  (both register their environments)
 
-    mode = {} if recipe.env_name.startswith("pointmaze") else {"mode": "data_collection"}
+    mode: dict[str, Any] = {} if recipe.env_name.startswith("pointmaze") else {"mode": "data_collection"}
     # T steps followed by the terminal row, hence one more step than the recipe says.
     return gymnasium.make(recipe.env_name, terminate_at_goal=False, max_episode_steps=recipe.steps + 1, **mode)
+
+
+def _row(observation: np.ndarray, action: np.ndarray, done: bool, info: dict[str, Any]) -> dict[str, Any]:
+    """One row of the data: the state an action was taken in, and the action."""
+    row = {"observations": observation, "actions": action, "terminals": done}
+    for key in ("qpos", "qvel", "button_states"):
+        if f"prev_{key}" in info:
+            row[key] = info[f"prev_{key}"]
+    return row
 
 
 def _stack(rows: list[dict[str, Any]]) -> Episode:
@@ -138,10 +147,7 @@ def _drive_arm(env: gymnasium.Env, recipe: DataRecipe, rng: np.random.Generator,
             oracle = oracles[target_info["privileged/target_task"]]
             oracle.reset(target_observation, target_info)
 
-        row = dict(observations=observation, actions=action, terminals=done, qpos=info["prev_qpos"], qvel=info["prev_qvel"])
-        if "prev_button_states" in info:
-            row["button_states"] = info["prev_button_states"]
-        rows.append(row)
+        rows.append(_row(observation, action, done, info))
         observation = next_observation
     return rows
 
@@ -160,14 +166,14 @@ def _arm_oracles(env: gymnasium.Env, recipe: DataRecipe) -> dict[str, Any]:
 
     puzzle = {"gripper_always_closed": True} if recipe.env_name.startswith("puzzle") else {}
     if recipe.kind == "play":
-        plan = dict(env=env, noise=recipe.noise, noise_smoothing=0.5)
+        plan = {"env": env, "noise": recipe.noise, "noise_smoothing": 0.5}
         return {
             "cube": cube_plan.CubePlanOracle(**plan),
             "button": button_plan.ButtonPlanOracle(**plan, **puzzle),
             "drawer": drawer_plan.DrawerPlanOracle(**plan),
             "window": window_plan.WindowPlanOracle(**plan),
         }
-    closed_loop = dict(env=env, min_norm=0.4)
+    closed_loop = {"env": env, "min_norm": 0.4}
     cube_steps = {"max_step": 100} if recipe.env_name.startswith("scene") else {}
     return {
         "cube": cube_markov.CubeMarkovOracle(**closed_loop, **cube_steps),
@@ -194,10 +200,8 @@ def _drive_maze(env: gymnasium.Env, recipe: DataRecipe, rng: np.random.Generator
     maze: Any = env.unwrapped
     free, junctions = _maze_cells(maze.maze_map)
     start = free[rng.integers(len(free))]
-    if recipe.kind == "navigate":
-        goals = junctions
-    else:  # stitch: one short walk, so that long ones must be put together from several
-        goals = _cells_at_distance(maze.maze_map, start, 4) or [start]
+    # stitch: one short walk, so that long ones must be put together from several
+    goals = junctions if recipe.kind == "navigate" else _cells_at_distance(maze.maze_map, start, 4) or [start]
     goal = goals[rng.integers(len(goals))]
     maze.action_space.seed(env_seed)  # reset() shakes the maze with a few sampled actions
     observation, _ = env.reset(seed=env_seed, options={"task_info": {"init_ij": start, "goal_ij": goal}})
@@ -212,9 +216,7 @@ def _drive_maze(env: gymnasium.Env, recipe: DataRecipe, rng: np.random.Generator
         done = terminated or truncated
         if info["success"] and recipe.kind == "navigate":
             maze.set_goal(junctions[rng.integers(len(junctions))])
-        rows.append(
-            dict(observations=observation, actions=action, terminals=done, qpos=info["prev_qpos"], qvel=info["prev_qvel"])
-        )
+        rows.append(_row(observation, action, done, info))
         observation = next_observation
     return rows
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -61,8 +62,17 @@ def train(config: Config, problem: Problem, run: RunDirectory, device: torch.dev
                     seconds = time.perf_counter() - began
                     rate = (trainer.step - first) / seconds
                     metrics = trainer.metrics(losses)
-                    run.log({"step": trainer.step, "seconds": round(seconds, 2), "steps_per_second": round(rate, 2), **metrics})
-                    bar.set_postfix(q=f"{metrics['critic/q_mean']:.1f}", bc=f"{metrics['flow/loss']:.3f}", refresh=False)
+                    run.log(
+                        {
+                            "step": trainer.step,
+                            "seconds": round(seconds, 2),
+                            "steps_per_second": round(rate, 2),
+                            **metrics,
+                        }
+                    )
+                    bar.set_postfix(
+                        q=f"{metrics['critic/q_mean']:.1f}", bc=f"{metrics['flow/loss']:.3f}", refresh=False
+                    )
                 if trainer.step % config.train.save_every == 0 and trainer.step < steps:
                     trainer.save(run.path)
     finally:
@@ -78,9 +88,9 @@ class OfflineTrainer:
         self.config = config.train
         c = config.train
         n_step = c.chunk if c.n_step is None else c.n_step
-        settings = {"chunk": c.chunk, "n_step": n_step, "discount": c.discount, "device": device}
-        self.data = TransitionStore(problem.train, **settings)
-        self.validation = TransitionStore(problem.validation, **settings) if problem.validation else None
+        store = partial(TransitionStore, chunk=c.chunk, n_step=n_step, discount=c.discount, device=device)
+        self.data = store(problem.train)
+        self.validation = store(problem.validation) if problem.validation else None
         torch.manual_seed(config.seed)
         sizes = NetSizes(problem.observation_size, problem.action_size, c.chunk, **vars(config.net))
         self.networks = ActorCritic(sizes).to(device)
@@ -134,7 +144,7 @@ class OfflineTrainer:
 
     def metrics(self, losses: dict[str, Tensor]) -> dict[str, float]:
         """Losses of the last batch, those of held-out episodes, and the size of grad Q (it sets useful budgets)."""
-        named = {k: float(v) for k, v in losses.items()}
+        named = {k: float(v.detach()) for k, v in losses.items()}
         bad = [k for k, v in named.items() if v != v or abs(v) == float("inf")]
         if bad:
             raise UserError(f"{bad[0]} is not finite at step {self.step}; lower train.learning_rate or check the data")
@@ -170,4 +180,3 @@ class OfflineTrainer:
                 for key in ("step", "exp_avg", "exp_avg_sq")
             }
         self.step = checkpoint.step
-

@@ -93,12 +93,16 @@ def load_checkpoint(run_dir: Path, *, training: bool = False) -> Checkpoint:
     """
     step = latest_step(run_dir)
     if step is None:
-        raise UserError(f"{run_dir} holds no checkpoint; give the directory of a run that has trained (run_dir of its config)")
+        raise UserError(
+            f"{run_dir} holds no checkpoint; give the directory of a run that has trained (run_dir of its config)"
+        )
     folder = run_dir / "checkpoints" / f"step-{step:09d}"
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
         if manifest["format"] > FORMAT:
-            raise UserError(f"{folder} has checkpoint format {manifest['format']}; this vgf reads up to {FORMAT}, update it")
+            raise UserError(
+                f"{folder} has checkpoint format {manifest['format']}; this vgf reads up to {FORMAT}, update it"
+            )
         tensors: dict[str, dict[str, Tensor]] = {"training": {}}
         for name in _FILES if training else _FILES[:1]:
             path = folder / f"{name}.safetensors"

@@ -25,7 +25,8 @@ def one_line(error: BaseException) -> str | None:
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _bad_override(error)
     if isinstance(error, MemoryError | torch_out_of_memory()):
-        return f"out of memory ({str(error).splitlines()[0] if str(error) else 'no details'}); lower train.batch_size or data.transitions"
+        details = str(error).splitlines()[0] if str(error) else "no details"
+        return f"out of memory ({details}); lower train.batch_size or data.transitions"
     return None
 
 

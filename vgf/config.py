@@ -41,7 +41,7 @@ class NetConfig:
 class TrainConfig:
     """One training run of reference flow and critic."""
 
-    steps: int = 30_000
+    steps: int = 20_000
     batch_size: int = 256
     learning_rate: float = 3e-4
     discount: float = 0.99
@@ -52,7 +52,7 @@ class TrainConfig:
     target_rate: float = 0.005  # of the Polyak average
     precision: str = "auto"  # of the forward pass: float32 | bfloat16 | auto (bfloat16 where the hardware has it)
     log_every: int = 500
-    save_every: int = 5_000
+    save_every: int = 2_000
 
 
 @dataclass
@@ -116,7 +116,7 @@ class Config(MethodConfig):
     resume: str = "auto"  # auto: go on with the run in run_dir | never: refuse to touch it
     compile: str = "off"  # off | on
     device: str = "auto"  # auto | cpu | cuda
-    threads: int | None = None  # of torch; null: one a core
+    threads: int | None = None  # of torch; null: one for small networks, else one a core
     data: DataConfig = field(default_factory=DataConfig)
     net: NetConfig = field(default_factory=NetConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -55,7 +55,9 @@ class EnvironmentPool:
         for rank in range(self._processes):
             ours, theirs = context.Pipe()
             mine = range(rank, slots, self._processes)
-            worker = context.Process(target=_work, args=(theirs, make, list(mine)), daemon=True, name=f"environments-{rank}")
+            worker = context.Process(
+                target=_work, args=(theirs, make, list(mine)), daemon=True, name=f"environments-{rank}"
+            )
             with _one_thread_a_worker():
                 worker.start()
             theirs.close()
@@ -87,7 +89,9 @@ class EnvironmentPool:
         except (EOFError, ConnectionResetError, BrokenPipeError):
             self._workers[rank].join(1)
             code = self._workers[rank].exitcode
-            raise UserError(f"environment process {rank} died (exit code {code}; out of memory?); nothing trained is lost") from None
+            raise UserError(
+                f"environment process {rank} died (exit code {code}; out of memory?); nothing trained is lost"
+            ) from None
         if kind == "error":
             raise UserError(f"the environment failed: {payload}")
         return payload
@@ -104,7 +108,9 @@ class EnvironmentPool:
     def __enter__(self) -> EnvironmentPool:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -128,7 +134,7 @@ def _work(pipe: Connection, make: Callable[[], Any], slots: list[int]) -> None:
         environments = {slot: make() for slot in slots}
         one = environments[slots[0]]
         pipe.send(("ready", (int(np.prod(one.observation_space.shape)), int(np.prod(one.action_space.shape)))))
-        commands = {"reset": _reset, "play": _play}
+        commands: dict[str, Callable[[Any, Any], Any]] = {"reset": _reset, "play": _play}
         while True:
             command, by_slot = pipe.recv()
             pipe.send(("done", {slot: commands[command](environments[slot], x) for slot, x in by_slot.items()}))
@@ -145,15 +151,15 @@ def _reset(environment: Any, seed: int) -> np.ndarray:
 
 
 def _play(environment: Any, chunk: np.ndarray) -> Outcome:
-    total, success = 0.0, None
-    for steps, action in enumerate(chunk, start=1):
-        observation, reward, terminated, truncated, info = environment.step(action)
+    total, steps, success, done = 0.0, 0, None, False
+    while steps < len(chunk) and not done:
+        observation, reward, terminated, truncated, info = environment.step(chunk[steps])
         total += float(_finite(reward, "reward"))
         if "success" in info:
             success = max(float(info["success"]), success or 0.0)
-        if terminated or truncated:
-            break
-    return Outcome(_finite(observation, "observation"), total, steps, bool(terminated or truncated), success)
+        done = bool(terminated or truncated)
+        steps += 1
+    return Outcome(_finite(observation, "observation"), total, steps, done, success)
 
 
 def _finite(x: Any, what: str) -> np.ndarray:

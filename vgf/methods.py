@@ -24,9 +24,13 @@ def method_names() -> list[str]:
 def load_method(name: str) -> MethodConfig:
     """Read one method's YAML. UserError with the nearest names when there is none."""
     if name not in method_names():
-        raise UserError(f"method={name!r} is unknown; use one of {', '.join(method_names())}.{did_you_mean(name, method_names())}")
+        raise UserError(
+            f"method={name!r} is unknown; use one of {', '.join(method_names())}.{did_you_mean(name, method_names())}"
+        )
     text = (resources.files("vgf.configs") / "method" / f"{name}.yaml").read_text()
-    return cast(MethodConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(MethodConfig), OmegaConf.create(text))))
+    return cast(
+        MethodConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(MethodConfig), OmegaConf.create(text)))
+    )
 
 
 def configured_budget(method: MethodConfig) -> Budget:

@@ -79,7 +79,9 @@ class Policy:
         obs = np.asarray(obs, np.float32)
         size = self.networks.sizes.observation
         if obs.ndim not in (1, 2) or obs.shape[-1] != size:
-            raise UserError(f"obs has shape {obs.shape}; this policy was trained on observations of {size} numbers: [B, {size}]")
+            raise UserError(
+                f"obs has shape {obs.shape}; this policy was trained on observations of {size} numbers: [B, {size}]"
+            )
         if not np.isfinite(obs).all():
             raise UserError("obs holds a number that is not finite")
         batch = np.atleast_2d(obs)
@@ -98,9 +100,7 @@ class Policy:
         """(N, D) of the noise one decision takes."""
         return method.transport.particles, self.networks.sizes.particle
 
-    def decide(
-        self, obs: np.ndarray, noise: np.ndarray, budget: Budget | None, method: MethodConfig
-    ) -> Decision:
+    def decide(self, obs: np.ndarray, noise: np.ndarray, budget: Budget | None, method: MethodConfig) -> Decision:
         """Move the particles of ``noise`` [B, N, D] and choose one an observation [B, S]."""
         device = next(self.networks.parameters()).device
         moved = self.move(torch.from_numpy(obs).to(device), torch.from_numpy(noise).to(device), budget, method)

@@ -95,6 +95,11 @@ class RunDirectory:
                     "choose another run_dir=..."
                 )
 
+    def note(self, name: str, text: str) -> None:
+        """Add a line to ``environment.txt``."""
+        path = self.path / "environment.txt"
+        atomic_write_text(path, f"{path.read_text()}{name}: {text}\n")
+
     def log(self, row: Mapping[str, float | int]) -> None:
         """Append one line to ``metrics.jsonl``."""
         with writing("metrics", self.path), (self.path / "metrics.jsonl").open("a") as file:
@@ -112,7 +117,11 @@ class RunDirectory:
         rows: list[list[str]] = []
         if path.is_file():
             with path.open(newline="") as file:
-                rows = [r for r in csv.reader(file) if r and r[:3] != [str(step), method, _number(budget)] and r[0] != "step"]
+                rows = [
+                    r
+                    for r in csv.reader(file)
+                    if r and r[:3] != [str(step), method, _number(budget)] and r[0] != "step"
+                ]
         for e in episodes:
             numbers = (e.episode_return, e.success, e.length, e.travelled, e.value, e.milliseconds)
             rows.append([str(step), method, _number(budget), str(e.episode), *map(_number, numbers)])

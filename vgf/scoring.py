@@ -31,7 +31,9 @@ def score_run(config: Config, run: RunDirectory, make_environment: Callable[[], 
     """
     policy = load(run.path, device=device)
     points = _points(config)
-    bar = tqdm(total=len(points) * config.eval.episodes, desc="evaluating", unit="episode", mininterval=progress_interval())
+    bar = tqdm(
+        total=len(points) * config.eval.episodes, desc="evaluating", unit="episode", mininterval=progress_interval()
+    )
     slots = min(config.eval.environments, config.eval.episodes)
     with bar, EnvironmentPool(make_environment, slots=slots, processes=config.eval.processes) as pool:
         for method, knob in points:

@@ -192,7 +192,7 @@ def test_every_mirror_has_its_reason(server: Server, dead: str, tmp_path: Path) 
 def test_a_host_that_does_not_answer_is_given_up_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name look-up hangs, which no timeout of urllib covers."""
     released = threading.Event()
-    monkeypatch.setattr(module.urllib.request, "urlopen", lambda *_, **__: released.wait(60))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: released.wait(60))
     monkeypatch.setattr(module, "_ANSWER_SECONDS", 0.1)
     with pytest.raises(DownloadError, match=r"no answer within 0\.1 s"):
         download("x.npz", ["http://nowhere.invalid"], tmp_path, timeout=1000)

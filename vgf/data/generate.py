@@ -97,7 +97,7 @@ def generate(
         _claim(work, identity)
         jobs = [(split, index) for split, count in enumerate(counts.values()) for index in range(count)]
         rows = {job: n for job in jobs if (n := _rows_of(_episode_path(work, job))) is not None}
-        with _telling_what_is_kept(label, rows, len(jobs), work):
+        with _telling_what_is_kept(label, jobs, work):
             _make_missing(collect, jobs, rows, work, processes, label)
             for split, path in enumerate(files.values()):
                 _merge([job for job in jobs if job[0] == split], rows, work, path)
@@ -126,11 +126,12 @@ def _claim(work: Path, identity: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _telling_what_is_kept(label: str, rows: Mapping[Job, int], total: int, work: Path) -> Iterator[None]:
+def _telling_what_is_kept(label: str, jobs: list[Job], work: Path) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, UserError) as error:
-        kept = f"{len(rows)} of {total} episodes are kept in {work}, the same command goes on from there"
+        made = sum(_episode_path(work, job).is_file() for job in jobs)
+        kept = f"{made} of {len(jobs)} episodes are kept in {work}, the same command goes on from there"
         if isinstance(error, UserError):
             raise UserError(f"{label}: {error}; {kept}") from error.__cause__
         print(f"\n{label}: stopped; {kept}", file=sys.stderr)
@@ -150,7 +151,7 @@ def _make_missing(
     workers: list[BaseProcess] = []
     busy: dict[Connection, tuple[BaseProcess, Job]] = {}
     try:
-        with tqdm(desc=label, total=len(jobs), initial=len(rows), unit="episode", disable=None) as bar:
+        with tqdm(desc=label, total=len(jobs), initial=len(rows), unit=" episodes", disable=None) as bar:
             for _ in range(min(processes, len(waiting))):
                 pipe, worker = _start_worker(packed, work)
                 workers.append(worker)

@@ -61,10 +61,18 @@ class TransitionStore:
     """
 
     def __init__(
-        self, data: Mapping[str, np.ndarray], *, chunk: int, n_step: int, discount: float, device: str | torch.device = "cpu"
+        self,
+        data: Mapping[str, np.ndarray],
+        *,
+        chunk: int,
+        n_step: int,
+        discount: float,
+        device: str | torch.device = "cpu",
     ) -> None:
         if n_step < chunk:
-            raise UserError(f"train.n_step={n_step} is shorter than train.chunk={chunk}; give at least the chunk's length")
+            raise UserError(
+                f"train.n_step={n_step} is shorter than train.chunk={chunk}; give at least the chunk's length"
+            )
         self.rows = len(data["actions"])
         self.chunk = chunk
         self.device = torch.device(device)
@@ -75,7 +83,9 @@ class TransitionStore:
         columns: dict[str, list[np.ndarray]] = {k: [] for k in ("returns", "discounts", "steps", "valid")}
         for begin in range(0, self.rows, _ROWS_AT_ONCE):
             idx = np.arange(begin, min(begin + _ROWS_AT_ONCE, self.rows))
-            slim = {k: v if k in ("rewards", "masks", "terminals") else v[:, :0] for k, v in data.items() if k in _COLUMNS}
+            slim = {
+                k: v if k in ("rewards", "masks", "terminals") else v[:, :0] for k, v in data.items() if k in _COLUMNS
+            }
             out = chunk_batch(slim, idx, n_step, discount)
             steps = out["valid"].sum(1)
             columns["returns"].append(out["rewards"][:, -1])
@@ -103,7 +113,11 @@ class TransitionStore:
 
     def batch(self, idx: Tensor) -> Batch:
         """Gather the chunks that start at rows ``idx`` [B]."""
-        rows = idx if self.chunk == 1 else (idx[:, None] + torch.arange(self.chunk, device=self.device)).clamp_max(self.rows - 1)
+        rows = (
+            idx
+            if self.chunk == 1
+            else (idx[:, None] + torch.arange(self.chunk, device=self.device)).clamp_max(self.rows - 1)
+        )
         valid = self.valid[idx]  # [B, H]
         return Batch(
             observations=self.observations[idx],

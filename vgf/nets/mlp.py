@@ -59,20 +59,23 @@ class MLP(nn.Module):
         layer_norm: normalise after every hidden layer.
     """
 
-    def __init__(self, inputs: int, outputs: int, hidden: Sequence[int], heads: int = 1, layer_norm: bool = True) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, hidden: Sequence[int], heads: int = 1, layer_norm: bool = True
+    ) -> None:
         super().__init__()
         self.heads = heads
         widths = [inputs, *hidden]
-        self.dense = nn.ModuleList(_Dense(heads, i, o) for i, o in zip(widths, [*hidden, outputs], strict=True))
+        self.dense = nn.ModuleList(_Dense(heads, i, o) for i, o in zip(widths[:-1], hidden, strict=True))
         self.norm = nn.ModuleList(_LayerNorm(heads, h) if layer_norm else nn.Identity() for h in hidden)
+        self.output = _Dense(heads, widths[-1], outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """[K, inputs] -> [E, K, outputs]."""
         x = x.expand(self.heads, *x.shape)
-        for dense, norm in zip(self.dense, self.norm, strict=False):
+        for dense, norm in zip(self.dense, self.norm, strict=True):
             x = norm(F.gelu(dense(x)))
         with torch.autocast(x.device.type, enabled=False):  # under bf16 the output layer stays in float32:
-            return self.dense[-1](x.to(self.dense[-1].weight.dtype))  # a value of -50 has steps of 0.25 in bf16
+            return self.output(x.to(self.output.weight.dtype))  # a value of -50 has steps of 0.25 in bf16
 
 
 def time_embedding(t: Tensor, features: int = 16) -> Tensor:

@@ -42,9 +42,7 @@ def denoised(scene: Landscape, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return v, scene.gradient(scene.clip(scene.denoised(x, v, k)))
 
 
-def denoised_jacobian(
-    scene: Landscape, x: Tensor, k: int, *, straight_through: bool = False
-) -> tuple[Tensor, Tensor]:
+def denoised_jacobian(scene: Landscape, x: Tensor, k: int, *, straight_through: bool = False) -> tuple[Tensor, Tensor]:
     """QGF-Jacobian (eq. 8), QPILOTS-U (eq. 15): the same gradient, carried back through the velocity.
 
     ``straight_through=False`` differentiates the clip, which zeroes saturated coordinates (QGF);

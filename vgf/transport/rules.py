@@ -157,17 +157,19 @@ def transport(
     field = functools.partial(row.field, scene, **rule_options)
     move = make_step(step or row.step)
 
-    is_noise = row.where == "inside" if start_is_noise is None else start_is_noise
-    needs_twins = twins or budget.radius is not None or row.where != "inside"
-    twin = scene.clip(scene.carry(start) if is_noise else start) if needs_twins else None
+    def reference() -> Tensor:
+        is_noise = row.where == "inside" if start_is_noise is None else start_is_noise
+        return scene.clip(scene.carry(start) if is_noise else start)
 
-    if budget.steps == 0 or budget.size == 0 or row.where == "nowhere":
-        x = twin if twin is not None else scene.clip(scene.carry(start))
-    elif row.where == "after":
-        x = _move_after(scene, field, move, twin, budget)
-    else:
+    stays = row.where == "nowhere" or budget.steps == 0 or budget.size == 0
+    twin: Tensor | None
+    if row.where == "inside" and not stays:
         first = 1 if (row.skip_first if skip_first is None else skip_first) else 0
         x = _move_inside(scene, field, move, start, budget, first)
+        twin = reference() if twins or budget.radius is not None else None
+    else:
+        twin = reference()
+        x = twin if stays else _move_after(scene, field, move, twin, budget)
 
     if twin is None:
         return Moved(x, None, scene.value(x), x.new_full(x.shape[:2], float("nan")))
@@ -184,7 +186,9 @@ def _move_after(scene: Landscape, field: Callable, move: Callable, twin: Tensor,
     return x
 
 
-def _move_inside(scene: Landscape, field: Callable, move: Callable, noise: Tensor, budget: Budget, first: int) -> Tensor:
+def _move_inside(
+    scene: Landscape, field: Callable, move: Callable, noise: Tensor, budget: Budget, first: int
+) -> Tensor:
     """Bend the reference ODE: x <- x + dt * (v + size * step(g))."""
     if budget.steps is not None:
         first = max(first, scene.flow_steps - budget.steps)
@@ -202,7 +206,9 @@ def _check(
     if start.ndim != 3:
         raise UserError(f"start has shape {tuple(start.shape)}; particles are [B, N, D]")
     if context.shape[:1] != start.shape[:1]:
-        raise UserError(f"context {tuple(context.shape)} and start {tuple(start.shape)} differ in their first axis, the batch")
+        raise UserError(
+            f"context {tuple(context.shape)} and start {tuple(start.shape)} differ in their first axis, the batch"
+        )
     if row.where == "inside" and velocity is None:
         raise UserError(f"rule {rule!r} acts inside the reference flow; pass velocity=")
     if flow_steps < 1:
@@ -216,4 +222,6 @@ def _check(
     for name in rule_options:
         if name not in row.options:
             valid = ", ".join(row.options) or "none"
-            raise UserError(f"rule {rule!r} has no option {name!r} (its options: {valid}).{did_you_mean(name, row.options)}")
+            raise UserError(
+                f"rule {rule!r} has no option {name!r} (its options: {valid}).{did_you_mean(name, row.options)}"
+            )

@@ -19,7 +19,7 @@ import yaml
 __all__ = ["Curve", "Facts", "flatten", "read_facts"]
 
 # Shown first, in this order; all other metrics follow by name.
-_FIRST = ("flow/loss", "critic/loss", "value/loss", "critic/q_mean", "critic/grad_norm_action", "steps_per_second")
+_FIRST = ("flow/loss", "critic/loss", "value/loss", "critic/q_mean", "critic/action_gradient_norm", "steps_per_second")
 
 
 @dataclass(frozen=True)

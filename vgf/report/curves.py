@@ -21,12 +21,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from vgf.palette import INK, MUTED, PAPER, Style, bare, inline_svg, settings, styles
-from vgf.points import Configured, Point, is_configured, latest, unswept
+from vgf.report.palette import INK, MUTED, PAPER, Style, bare, inline_svg, settings, styles
+from vgf.report.points import Configured, Point, is_configured, latest, unswept
 
 __all__ = ["draw_curve", "panel_svgs", "swept_methods"]
 
-_PANEL_INCHES = (4.9, 3.5)
+_PANEL_INCHES = (4.9, 3.5)  # of curve.png
+_INLINE_INCHES = (4.4, 3.3)  # of the page, where a phone shrinks them
 _TRAVELLED = "travelled from the reference (RMS per action coordinate)"
 _KNOBS = {"size": "size of the move", "steps": "value-gradient steps", "budget": "budget"}
 
@@ -55,13 +56,15 @@ def draw_curve(points: Sequence[Point], path: Path, *, title: str, configured: C
     points = latest(points)
     panels, looks = _panels(points), styles(point.method for point in points)
     with settings():
+        columns = len(panels) if len(panels) < 4 else 2
+        rows = -(-len(panels) // columns)
         width, height = _PANEL_INCHES
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, wspace=0.04)
-        figure = Figure(figsize=(width * len(panels), height + 0.5), layout=layout, facecolor=PAPER)
-        title = textwrap.fill(title, 50 * len(panels))
+        figure = Figure(figsize=(width * columns, height * rows + 0.5), layout=layout, facecolor=PAPER)
+        title = textwrap.fill(title, 50 * columns)
         figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK)
         for number, panel in enumerate(panels):
-            _draw(figure.add_subplot(1, len(panels), number + 1), panel, points, configured, looks)
+            _draw(figure.add_subplot(rows, columns, number + 1), panel, points, configured, looks)
         _legend(figure, points, looks)
         figure.savefig(path, format="png", dpi=160)
 
@@ -73,7 +76,7 @@ def panel_svgs(points: Sequence[Point], configured: Configured) -> list[str]:
     pictures = []
     for number, panel in enumerate(_panels(points)):
         with settings():
-            figure = Figure(figsize=_PANEL_INCHES, layout="constrained")
+            figure = Figure(figsize=_INLINE_INCHES, layout="constrained")
             _draw(figure.add_subplot(), panel, points, configured, looks)
             pictures.append(inline_svg(figure, f"{panel.y} against {panel.x}; numbers in the table", f"panel{number}"))
     return pictures
@@ -193,10 +196,10 @@ def _budget_ticks(ax: Axes, axis: _BudgetAxis, budgets: Sequence[float], configu
         return
     span = _span(axis, budgets)
     names = {0.0: "reference"}
-    if configured and configured[1] in budgets:
-        crowded = configured[1] > 0 in budgets and axis.at(configured[1]) - axis.zero < 0.2 * span
-        names[configured[1]] = "\nconfigured" if crowded else "configured"
-        ax.axvline(axis.at(configured[1]), color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)
+    for budget in (b for b in budgets if configured and math.isclose(b, configured[1])):
+        crowded = budget > 0 and 0.0 in budgets and axis.at(budget) - axis.zero < 0.2 * span
+        names[budget] = "\nconfigured" if crowded else "configured"
+        ax.axvline(axis.at(budget), color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)
     placed: list[float] = []
     for budget in sorted(budgets, key=lambda b: (b not in names, -b)):
         if all(abs(axis.at(budget) - axis.at(other)) > 0.09 * span for other in placed):

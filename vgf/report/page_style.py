@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vgf.palette import css_variables
+from vgf.report.palette import css_variables
 
 __all__ = ["STYLE"]
 
@@ -26,7 +26,7 @@ section{background:var(--paper);border:1px solid var(--grid);border-radius:12px;
 .tile span{color:var(--muted);font-size:.86rem;display:block;overflow-wrap:anywhere}
 .panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr));gap:1.2rem}
 .multiples{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(240px,100%),1fr));gap:1rem 1.2rem}
-.chart{margin:0;min-width:0}
+.chart{margin:0;min-width:0;max-width:560px}
 .chart svg{display:block;width:100%;height:auto;overflow:visible}
 .chart svg *{stroke-linejoin:round;stroke-linecap:butt}
 .chart text{font-family:inherit!important}
@@ -63,7 +63,12 @@ li{margin:.3rem 0;max-width:52rem}
 @media print{
   body{background:none;font-size:11px}
   main{max-width:none;padding:0}
-  section,.tile{border-color:#ccc;break-inside:avoid}
+  section,.tile{border-color:#ccc}
+  section{padding:.7rem .8rem;margin-top:.8rem}
+  .tile,.chart,tr,dl,ul{break-inside:avoid}
+  h2{break-after:avoid}
+  .panels{grid-template-columns:1fr 1fr}
+  .multiples{grid-template-columns:repeat(4,1fr);gap:.5rem}
   .tiles{grid-template-columns:repeat(4,1fr)}
   .scroll{overflow:visible}
   th,td{padding:.25rem .4rem}

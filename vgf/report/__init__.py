@@ -1,7 +1,7 @@
 """The report of a run: a table for the terminal, ``curve.png`` and ``report.html``, from the run directory's files.
 
-    eval.csv -> episodes -> points -> terminal_table, draw_curve, write_html
-                            config.yaml, metrics.jsonl, environment.txt ---^
+eval.csv -> episodes -> points -> terminal_table, draw_curve, write_html
+                        config.yaml, metrics.jsonl, environment.txt ---^
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from vgf.curves import draw_curve
-from vgf.episodes import read_evaluations
-from vgf.facts import read_facts
 from vgf.files import atomic_path, atomic_write_text
-from vgf.page import render_page
-from vgf.points import (
+from vgf.report.curves import draw_curve
+from vgf.report.episodes import read_evaluations
+from vgf.report.facts import read_facts
+from vgf.report.page import render_page
+from vgf.report.points import (
     Configured,
     Point,
     best_of_sweep,

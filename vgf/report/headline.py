@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vgf.facts import Facts
 from vgf.methods import load_method, method_names
-from vgf.points import (
+from vgf.report.facts import Facts
+from vgf.report.points import (
     Configured,
     Point,
     best_of_sweep,
@@ -39,17 +39,15 @@ def headline(points: Sequence[Point], configured: Configured, facts: Facts) -> s
     chosen, reference = find(points, configured), reference_of(points, configured)
     clauses = []
     if chosen and configured:
-        episodes = f"{'of' if chosen.success else 'on average over'} {_episodes(chosen)}"
-        where = f"At the configured budget ({chosen.method}, {budget_label(chosen)}) the policy"
-        clauses.append(f"{where} {_verb(chosen)} {score_text(chosen)} {episodes} {interval_text(chosen)}")
+        name = ", ".join(part for part in (chosen.method, budget_label(chosen)) if part != "-")
+        clauses.append(_statement(f"At the configured budget ({name}) the policy", chosen, first=True))
     elif configured:
         clauses.append(f"The configured budget ({configured[0]}, {configured[1]:g}) was not evaluated at this step")
-    others = [p for p in points if p.method in unswept(points) and p.method != (chosen or reference or p).method]
+    told = {point.method for point in (chosen, reference) if point}
+    others = [point for point in points if point.method in unswept(points) and point.method not in told]
     subjects = [(_unmoved(reference, configured, facts), reference)] if reference and reference != chosen else []
     subjects += [(_plain_name(point), point) for point in others]
-    for subject, point in subjects:
-        verb = "in" if point.success and (chosen or point != subjects[0][1]) else _verb(point)
-        clauses.append(f"{subject} {verb} {score_text(point)} {interval_text(point)}")
+    clauses += [_statement(name, point, first=not chosen and i == 0) for i, (name, point) in enumerate(subjects)]
     sentences = ["; ".join(clauses)] if clauses else []
     if (best := best_of_sweep(points, configured)) and best != reference:
         name = f"{best.method} with {budget_label(best)}"
@@ -58,12 +56,13 @@ def headline(points: Sequence[Point], configured: Configured, facts: Facts) -> s
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
 
 
-def _verb(point: Point) -> str:
-    return "succeeds in" if point.success else "returns"
-
-
-def _episodes(point: Point) -> str:
-    return f"{point.episodes} episode{'s' if point.episodes != 1 else ''}"
+def _statement(subject: str, point: Point, *, first: bool) -> str:
+    """``subject succeeds in 76 % of 50 episodes [63, 86]``; only the first of a sentence has verb and episodes."""
+    episodes = f"{point.episodes} episode{'s' if point.episodes != 1 else ''}"
+    verb, over = ("succeeds in", f" of {episodes}") if point.success else ("returns", f" on average over {episodes}")
+    if not first:
+        verb, over = "in" if point.success else verb, ""
+    return f"{subject} {verb} {score_text(point)}{over} {interval_text(point)}"
 
 
 def _unmoved(reference: Point, configured: Configured, facts: Facts) -> str:
@@ -75,7 +74,7 @@ def _unmoved(reference: Point, configured: Configured, facts: Facts) -> str:
 
 def _plain_name(point: Point) -> str:
     particles = _particles(point.method)
-    return f"best of {particles}" if point.method == "best_of_n" and particles > 1 else point.method
+    return f"best of {particles}" if point.method == "best_of_n" and particles > 1 else f"method {point.method}"
 
 
 def _particles(method: str) -> int:

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from vgf.facts import Curve
-from vgf.palette import INK, MUTED, bare, inline_svg, settings, styles
-from vgf.points import Configured, Point, is_configured
+from vgf.report.facts import Curve
+from vgf.report.palette import INK, MUTED, bare, inline_svg, settings, styles
+from vgf.report.points import Configured, Point, is_configured
 
 __all__ = ["metric_svg", "progress_svg"]
 

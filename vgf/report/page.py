@@ -13,12 +13,12 @@ from pathlib import Path
 
 import yaml
 
-from vgf.curves import panel_svgs, swept_methods
-from vgf.facts import Facts, read_facts
-from vgf.headline import headline, notes, reference_of
-from vgf.page_style import STYLE
-from vgf.palette import as_variable, styles
-from vgf.points import (
+from vgf.report.curves import panel_svgs, swept_methods
+from vgf.report.facts import Facts, read_facts
+from vgf.report.headline import headline, notes, reference_of
+from vgf.report.page_style import STYLE
+from vgf.report.palette import as_variable, styles
+from vgf.report.points import (
     Configured,
     Point,
     best_of_sweep,
@@ -32,7 +32,7 @@ from vgf.points import (
     remark,
     score_text,
 )
-from vgf.training_curves import metric_svg, progress_svg
+from vgf.report.training_curves import metric_svg, progress_svg
 
 __all__ = ["render_page"]
 
@@ -54,6 +54,7 @@ def render_page(run_dir: Path, points: Sequence[Point], *, title: str, configure
     """The whole page as text, from a run directory's files and the points of its evaluations."""
     facts = read_facts(run_dir)
     last = latest(points)
+    words = escape(headline(points, configured, facts)).replace(" %", "&nbsp;%")
     panels = _legend(last) + _charts("panels", panel_svgs(last, configured)) + f'<p class="note">{_CAPTION}</p>'
     sections = [
         _section("Score against budget", panels),
@@ -68,7 +69,7 @@ def render_page(run_dir: Path, points: Sequence[Point], *, title: str, configure
         '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
         f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n'
         "<body>\n<main>\n"
-        f'<header>\n<h1>{escape(title)}</h1>\n<p class="headline">{escape(headline(points, configured, facts))}</p>\n'
+        f'<header>\n<h1>{escape(title)}</h1>\n<p class="headline">{words}</p>\n'
         f"{_tiles(last, configured)}</header>\n{''.join(sections)}</main>\n</body>\n</html>\n"
     )
 

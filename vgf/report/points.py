@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vgf.episodes import Row
 from vgf.errors import UserError
 from vgf.methods import load_method, method_names
+from vgf.report.episodes import Row
 from vgf.stats import bootstrap_interval, iqm, success_interval
 
 __all__ = [
@@ -36,7 +36,7 @@ class Point:
         travelled_low, travelled_high: bootstrap interval of travelled.
         success: whether the score is a success rate.
         knob: the budget field that ``budget`` is a value of: ``size``, ``steps``, or ``budget`` when unknown.
-        Others: means over the episodes of the :class:`vgf.episodes.Row` fields; NaN where nothing was measured.
+        Others: means over the episodes of the :class:`vgf.report.episodes.Row` fields; NaN where nothing was measured.
     """
 
     method: str

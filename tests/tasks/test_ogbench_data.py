@@ -1,0 +1,183 @@
+"""Which files a data set resolves to, and what is said when there are none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ogbench
+import pytest
+
+from vgf.data.npz import cut_transitions, read_npz
+from vgf.errors import UserError
+from vgf.tasks import ogbench_data
+from vgf.tasks.ogbench_data import OFFICIAL, Resolved, known_datasets, resolve
+from vgf.tasks.ogbench_oracles import recipe_for
+
+MAZE = "pointmaze-medium-navigate"
+NOWHERE = "http://127.0.0.1:9/ogbench"  # nothing listens on the discard port
+
+
+@pytest.fixture(autouse=True)
+def _no_files_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def _short_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(dataset: str) -> Any:
+        found = recipe_for(dataset)
+        return found and replace(found, steps=20, episodes=12)
+
+    monkeypatch.setattr(ogbench_data, "recipe_for", short)
+
+
+def ask(folder: Path, dataset: str = MAZE, **more: Any) -> Resolved:
+    usual = {"path": None, "transitions": None, "seed": 0, "processes": 1, "mirrors": [NOWHERE], "sha256": None}
+    return resolve(dataset, folder=folder, **{**usual, **more})
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.name)
+
+
+def test_names() -> None:
+    names = known_datasets()
+    assert len(set(names)) == len(names) == 85  # as the authors count them
+    assert {"antmaze-teleport-explore", "visual-puzzle-4x6-noisy", "powderworld-hard-play", "scene-play"} <= set(names)
+
+
+@pytest.mark.usefixtures("_short_episodes")
+def test_generated_when_the_download_fails(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    made = ask(tmp_path, transitions=100, processes=2)
+    errors = capfd.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert f"{NOWHERE}: Connection refused; generating 5 episodes" in errors[0]
+    assert made.origin == "generated"
+    assert made.train == tmp_path / "generated" / f"{MAZE}-seed0-5ep.npz"
+    assert made.validation == tmp_path / "generated" / f"{MAZE}-seed0-5ep-val.npz"
+    raw, held_out = read_npz(made.train), read_npz(made.validation)
+    assert int(raw["terminals"].sum()) == 5
+    assert int(held_out["terminals"].sum()) == 1
+    assert len(cut_transitions(raw, 100)["actions"]) == len(raw["actions"]) == 5 * 21
+    assert not np.array_equal(raw["observations"][:21], held_out["observations"])
+    theirs, _ = ogbench.make_env_and_datasets(f"{MAZE}-v0", dataset_path=str(made.train), dataset_only=True)
+    assert theirs["observations"].shape == (100, 2)
+    manifest = json.loads(made.train.with_suffix(".json").read_text())
+    assert manifest["recipe"]["name"] == MAZE
+    assert {"ogbench", "mujoco", "numpy"} <= manifest["versions"].keys()
+
+    # From now on it is found, also for fewer transitions; not for more, nor for another seed.
+    for source in ("auto", "generate"):
+        assert ask(tmp_path, transitions=41, source=source) == made
+    assert capfd.readouterr().err == ""
+    more = ask(tmp_path, transitions=101, source="generate")
+    assert more.train.name == f"{MAZE}-seed0-6ep.npz"
+    assert ask(tmp_path, transitions=3) == made
+    for name, array in read_npz(more.train).items():
+        np.testing.assert_array_equal(array[: 5 * 21], raw[name])
+
+
+def test_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def generate(collect: Any, *, target: Path, counts: dict[str, int], **_: Any) -> dict[str, Path]:
+        asked.update({target.name: counts})
+        return {"": target, "-val": target}
+
+    monkeypatch.setattr(ogbench_data, "generate", generate)
+    for dataset, transitions in [("cube-single-play", 200_000), ("cube-triple-noisy", None), (MAZE, 1)]:
+        ask(tmp_path, dataset, transitions=transitions, source="generate", seed=4)
+    assert asked == {
+        "cube-single-play-seed4-200ep.npz": {"": 200, "-val": 20},
+        "cube-triple-noisy-seed4-3000ep.npz": {"": 3000, "-val": 300},
+        f"{MAZE}-seed4-1ep.npz": {"": 1, "-val": 1},
+    }
+
+
+def test_download(tmp_path: Path) -> None:
+    mirror, cache = tmp_path / "mirror", tmp_path / "cache"
+    names = [f"{MAZE}-v0.npz", f"{MAZE}-v0-val.npz"]
+    touch(*(mirror / name for name in names))
+    mirrors = [NOWHERE, mirror.as_uri()]
+    digest = hashlib.sha256(names[0].encode()).hexdigest()
+    with pytest.raises(UserError, match="not the expected 0000"):
+        ask(cache, source="download", mirrors=mirrors, sha256="0" * 64)
+    official = Resolved(cache / "ogbench" / names[0], cache / "ogbench" / names[1], "official")
+    assert ask(cache, source="auto", mirrors=mirrors, sha256=digest) == official
+    assert official.train.read_text() == names[0]
+    for source in ("auto", "download"):  # from the cache
+        assert ask(cache, source=source, sha256=digest) == official
+    with pytest.raises(UserError, match="not the expected 0000"):
+        ask(cache, sha256="0" * 64)
+
+
+def test_cache_prefers_official_files(tmp_path: Path) -> None:
+    mine = tmp_path / "generated" / f"{MAZE}-seed0-1000ep.npz"
+    touch(mine)
+    with pytest.raises(UserError, match="could not be downloaded"):  # without its manifest it is not finished
+        ask(tmp_path, source="download")
+    touch(mine.with_suffix(".json"))
+    assert ask(tmp_path) == Resolved(mine, None, "generated")
+    package = tmp_path / "home" / ".ogbench" / "data" / f"{MAZE}-v0.npz"
+    touch(package)
+    assert ask(tmp_path) == Resolved(package, None, "official")
+    own, val = tmp_path / "ogbench" / f"{MAZE}-v0.npz", tmp_path / "ogbench" / f"{MAZE}-v0-val.npz"
+    touch(own, val)
+    assert ask(tmp_path) == Resolved(own, val, "official")
+    assert ask(tmp_path, source="generate") == Resolved(mine, None, "generated")
+
+
+@pytest.mark.parametrize("source", ["auto", "path"])
+def test_path(tmp_path: Path, source: str) -> None:
+    mine = tmp_path / "mine.npz"
+    touch(mine)
+    assert ask(tmp_path, "my-own-robot", path=mine, source=source) == Resolved(mine, None, "path")
+    touch(tmp_path / "mine-val.npz")
+    assert ask(tmp_path, path=mine, source=source).validation == tmp_path / "mine-val.npz"
+    with pytest.raises(UserError, match=r"does not exist; check the path\. Did you mean 'mine\.npz'"):
+        ask(tmp_path, path=tmp_path / "mein.npz", source=source)
+    with pytest.raises(UserError, match="SHA-256"):
+        ask(tmp_path, path=mine, source=source, sha256="0" * 64)
+
+
+@pytest.mark.parametrize("name", [name for name in known_datasets() if recipe_for(name) is None])
+def test_no_scripted_expert(tmp_path: Path, name: str) -> None:
+    with pytest.raises(
+        UserError, match=f"{name} cannot be generated by script: .*{OFFICIAL}/ to .*data.path"
+    ) as caught:
+        ask(tmp_path, name, source="generate")
+    assert ("trained SAC policy" in str(caught.value)) == ("ant" in name or "humanoid" in name)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_scripted_expert_after_a_failed_download(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Connection refused; antmaze-large-navigate cannot be generated .* SAC"):
+        ask(tmp_path, "antmaze-large-navigate")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"dataset": "cube-singel-play"},
+            "'cube-singel-play' is not an OGBench data set. Did you mean 'cube-single-play'",
+        ),
+        ({"dataset": "cube-single-play-v0"}, "Did you mean 'cube-single-play'.* Names have no version"),
+        ({"source": "donwload"}, "give one of auto, path, download, generate.* Did you mean 'download'"),
+        ({"source": "path"}, "needs data.path=FILE"),
+        ({"source": "generate", "path": Path("x.npz")}, "data.path is not used with data.source=generate"),
+        ({"transitions": 0}, "data.transitions=0"),
+    ],
+)
+def test_wrong_settings(tmp_path: Path, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        ask(tmp_path, **wrong)
+    assert "\n" not in str(caught.value)

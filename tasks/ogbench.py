@@ -56,7 +56,7 @@ def prepare(config: Config) -> Problem:
         validation = _load(resolved.validation, env_id, environment, None) if resolved.validation else None
     finally:
         environment.close()
-    return Problem(config.env, train, validation, resolved.origin)
+    return Problem(config.env, train, validation, f"{resolved.origin}: {resolved.train.name}")
 
 
 def environment_factory(env: str) -> Callable[[], gymnasium.Env]:

@@ -24,7 +24,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint
 from vgf.config import Config
@@ -33,8 +32,9 @@ from vgf.errors import UserError
 from vgf.losses import expectile_loss, flow_matching_pair, masked_mean, td_target
 from vgf.nets import ActorCritic, NetSizes
 from vgf.problem import Problem
+from vgf.progress import progress_bar
 from vgf.rundir import RunDirectory
-from vgf.speed import compiled, precision_context, progress_interval
+from vgf.speed import compiled, precision_context
 
 __all__ = ["OfflineTrainer", "train"]
 
@@ -51,7 +51,7 @@ def train(config: Config, problem: Problem, run: RunDirectory, device: torch.dev
     if latest_step(run.path):
         trainer.restore(run.path)
     steps, began = config.train.steps, time.perf_counter()
-    bar = tqdm(total=steps, initial=trainer.step, desc="training", unit="update", mininterval=progress_interval())
+    bar = progress_bar("training", steps, "update", initial=trainer.step)
     first = trainer.step
     try:
         with bar:

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from vgf.config import Config, MethodConfig
 from vgf.environments import EnvironmentPool
 from vgf.evaluation import evaluate
 from vgf.methods import budget_at, knob_of, load_method
 from vgf.policy import Policy, load
+from vgf.progress import progress_bar
 from vgf.report import write_report
 from vgf.rundir import RunDirectory
-from vgf.speed import progress_interval
 
 __all__ = ["score_run"]
 
@@ -31,9 +30,7 @@ def score_run(config: Config, run: RunDirectory, make_environment: Callable[[], 
     """
     policy = load(run.path, device=device)
     points = _points(config)
-    bar = tqdm(
-        total=len(points) * config.eval.episodes, desc="evaluating", unit="episode", mininterval=progress_interval()
-    )
+    bar = progress_bar("evaluating", len(points) * config.eval.episodes, "episode")
     slots = min(config.eval.environments, config.eval.episodes)
     with bar, EnvironmentPool(make_environment, slots=slots, processes=config.eval.processes) as pool:
         for method, knob in points:

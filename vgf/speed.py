@@ -11,7 +11,7 @@ import torch
 
 from vgf.errors import UserError, did_you_mean
 
-__all__ = ["choose", "compiled", "pick_device", "precision_context", "progress_interval"]
+__all__ = ["choose", "compiled", "pick_device", "precision_context"]
 
 
 def choose(key: str, value: str, valid: tuple[str, ...]) -> str:
@@ -62,8 +62,3 @@ def compiled(function: Callable[..., Any], setting: str) -> Callable[..., Any]:
             return function(*args)
 
     return call
-
-
-def progress_interval() -> float:
-    """Seconds between updates of a progress bar: lively on a terminal, sparse in a log file."""
-    return 0.2 if sys.stderr.isatty() else 15.0

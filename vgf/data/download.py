@@ -24,10 +24,9 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 
-from tqdm import tqdm
-
 from vgf.errors import UserError
 from vgf.files import atomic_write_text, locked, rename_over, require_space, writing
+from vgf.progress import progress_bar
 
 __all__ = ["DownloadError", "download", "file_sha256"]
 
@@ -193,7 +192,7 @@ def _fetch_once(url: str, part: _Part, size: int | None, timeout: float, progres
         if not resumed:
             part.path.unlink(missing_ok=True)  # before its record changes
             part.write_record(url, _validator(answer), total)
-        bar = tqdm(desc=part.path.stem, total=total, initial=offset, unit="B", unit_scale=True, **_shown(progress))
+        bar = progress_bar(part.path.stem, total, "B", initial=offset, unit_scale=True, disable=not progress)
         with writing(part.path.stem, part.path.parent), part.path.open("ab") as file, bar:
             for block in _blocks(answer):
                 file.write(block)
@@ -288,11 +287,6 @@ def _keep(part: _Part, target: Path, url: str, digest: str) -> None:
     when = datetime.now(UTC).isoformat(timespec="seconds")
     manifest = {"url": url, "size": size, "sha256": digest, "when": when}
     atomic_write_text(target.with_name(target.name + ".json"), json.dumps(manifest, indent=2) + "\n")
-
-
-def _shown(progress: bool) -> dict[str, Any]:
-    """Return tqdm's setting: None draws on a terminal only, so that logs stay readable."""
-    return {"disable": None if progress else True}
 
 
 def _reason(error: BaseException) -> str:

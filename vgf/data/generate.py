@@ -31,11 +31,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from vgf.data.download import file_sha256
 from vgf.errors import UserError
 from vgf.files import atomic_path, atomic_write_text, locked, require_space
+from vgf.progress import progress_bar
 
 __all__ = ["generate"]
 
@@ -151,7 +151,7 @@ def _make_missing(
     workers: list[BaseProcess] = []
     busy: dict[Connection, tuple[BaseProcess, Job]] = {}
     try:
-        with tqdm(desc=label, total=len(jobs), initial=len(rows), unit=" episodes", disable=None) as bar:
+        with progress_bar(f"generating {label}", len(jobs), "episode", initial=len(rows)) as bar:
             for _ in range(min(processes, len(waiting))):
                 pipe, worker = _start_worker(packed, work)
                 workers.append(worker)

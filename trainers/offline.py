@@ -27,7 +27,7 @@ from torch import Tensor
 
 from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint
 from vgf.config import Config
-from vgf.data.store import Batch, TransitionStore
+from vgf.data.store import TransitionStore
 from vgf.errors import UserError
 from vgf.losses import expectile_loss, flow_matching_pair, masked_mean, td_target
 from vgf.nets import ActorCritic, NetSizes
@@ -35,6 +35,7 @@ from vgf.problem import Problem
 from vgf.progress import progress_bar
 from vgf.rundir import RunDirectory
 from vgf.speed import compiled, precision_context
+from vgf.trainers.extras import EXTRA_LOSSES, Draw, action_gradient
 
 __all__ = ["OfflineTrainer", "train"]
 
@@ -92,7 +93,10 @@ class OfflineTrainer:
         self.data = store(problem.train)
         self.validation = store(problem.validation) if problem.validation else None
         torch.manual_seed(config.seed)
-        sizes = NetSizes(problem.observation_size, problem.action_size, c.chunk, **vars(config.net))
+        net = config.net
+        sizes = NetSizes(
+            problem.observation_size, problem.action_size, c.chunk, net.hidden, net.layers, net.heads, tuple(net.extras)
+        )
         self.networks = ActorCritic(sizes).to(device)
         self.parameters = {k: p for k, p in self.networks.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.Adam(self.parameters.values(), lr=c.learning_rate, fused=True)
@@ -103,25 +107,29 @@ class OfflineTrainer:
 
     def update(self) -> dict[str, Tensor]:
         """One gradient step on one batch, then the target critic follows."""
-        batch, noise, t = self._draw(self.data, self.config.batch_size, self.generator)
-        with precision_context(batch.actions.device, self.precision):
-            losses = self.loss(batch, noise, t)
+        draw = self._draw(self.data, self.config.batch_size, self.generator)
+        with precision_context(self.data.device, self.precision):
+            losses = self.loss(draw)
         self.optimizer.zero_grad(set_to_none=True)
-        (losses["critic/loss"] + losses["value/loss"] + losses["flow/loss"]).backward()
+        torch.stack([loss for name, loss in losses.items() if name.endswith("/loss")]).sum().backward()
         self.optimizer.step()
         self.networks.update_target(self.config.target_rate)
         self.step += 1
         return losses
 
-    def _draw(self, data: TransitionStore, size: int, generator: torch.Generator) -> tuple[Batch, Tensor, Tensor]:
+    def _draw(self, data: TransitionStore, size: int, generator: torch.Generator) -> Draw:
         batch = data.sample(size, generator)
-        noise = torch.randn(batch.actions.shape, generator=generator, device=data.device)
+        particle = batch.actions.shape[1]
+        noise = torch.randn(size, particle, generator=generator, device=data.device)
         grid = self.config.flow_steps
         t = torch.randint(grid + 1, (size, 1), generator=generator, device=data.device) / grid
-        return batch, noise, t
+        wants_spare = "flow_map" in self.networks.extras
+        spare = torch.randn(size, particle + 5, generator=generator, device=data.device) if wants_spare else None
+        return Draw(batch, noise, t, spare)
 
-    def _loss(self, batch: Batch, noise: Tensor, t: Tensor) -> dict[str, Tensor]:
-        nets, s, a = self.networks, batch.observations, batch.actions
+    def _loss(self, draw: Draw) -> dict[str, Tensor]:
+        nets, batch = self.networks, draw.batch
+        s, a = batch.observations, batch.actions
 
         with torch.no_grad():
             y = td_target(batch.returns, batch.discounts, nets.value(batch.next_observations))  # [B]
@@ -132,13 +140,15 @@ class OfflineTrainer:
 
         v_loss = expectile_loss(q_target - nets.value(s), self.config.expectile).mean()
 
-        x_t, u = flow_matching_pair(a, noise, t)
-        flow_loss = masked_mean((nets.velocity(s, x_t, t) - u).square(), batch.valid_actions)
+        x_t, u = flow_matching_pair(a, draw.noise, draw.t)
+        flow_loss = masked_mean((nets.velocity(s, x_t, draw.t) - u).square(), batch.valid_actions)
 
+        extras = {f"{name}/loss": EXTRA_LOSSES[name](nets, draw) for name in nets.extras}
         return {
             "critic/loss": q_loss,
             "value/loss": v_loss,
             "flow/loss": flow_loss,
+            **extras,
             "critic/q_mean": q.detach().mean(),
         }
 
@@ -149,14 +159,15 @@ class OfflineTrainer:
         if bad:
             raise UserError(f"{bad[0]} is not finite at step {self.step}; lower train.learning_rate or check the data")
         generator = torch.Generator(self.data.device).manual_seed(self.step)  # leaves training's own stream alone
-        batch, noise, t = self._draw(self.validation or self.data, self.config.batch_size, generator)
+        draw = self._draw(self.validation or self.data, self.config.batch_size, generator)
         if self.validation:
             with torch.no_grad():
-                held_out = self._loss(batch, noise, t)
+                held_out = self._loss(draw)
             named |= {f"validation/{k}": float(v) for k, v in held_out.items()}
-        actions = batch.actions.requires_grad_()
-        q = self.networks.target_critic(batch.observations, actions).amin(0).sum()
-        (gradient,) = torch.autograd.grad(q, actions)
+        nets = self.networks
+        gradient = action_gradient(
+            lambda s, a: nets.target_critic(s, a).amin(0), draw.batch.observations, draw.batch.actions
+        )
         named["critic/action_gradient_norm"] = float(gradient.norm(dim=-1).mean())
         return {k: float(f"{v:.6g}") for k, v in named.items()}
 

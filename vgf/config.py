@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = [
     "BudgetConfig", "Config", "DataConfig", "EvalConfig", "MethodConfig", "NetConfig", "TrainConfig", "TransportConfig",
@@ -35,6 +36,7 @@ class NetConfig:
     hidden: int = 256
     layers: int = 3
     heads: int = 2  # critics in the ensemble
+    extras: list[str] = field(default_factory=list)  # gradient (a_vgf), noisy (robust_q), flow_map (qpilots_m)
 
 
 @dataclass
@@ -68,6 +70,7 @@ class TransportConfig:
     alpha: float = 1.0
     bandwidth: float | None = None
     step: str | None = None  # null: the rule's own
+    options: dict[str, Any] = field(default_factory=dict)  # the rule's own options, such as samples of qpilots_m
 
 
 @dataclass

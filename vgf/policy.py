@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from vgf.errors import UserError
 from vgf.evaluation import Decision, particle_noise
 from vgf.methods import configured_budget, load_method
 from vgf.nets import ActorCritic, NetSizes
+from vgf.nets.extras import EXTRAS
 from vgf.rundir import read_config
-from vgf.transport import Budget, Moved, select, transport
+from vgf.transport import Budget, Moved, get_rule, select, transport
 
 __all__ = ["Policy", "load"]
 
@@ -130,7 +132,21 @@ class Policy:
             bandwidth=how.bandwidth,
             step=how.step,
             start_is_noise=True,
+            **self._rule_options(method),
         )
+
+    def _rule_options(self, method: MethodConfig) -> dict[str, Any]:
+        """The rule's own options: numbers from the configuration, networks that the run trained for it."""
+        options: dict[str, Any] = dict(method.transport.options)
+        wanted = get_rule(method.transport.rule).options
+        for name, (_, option) in EXTRAS.items():
+            if option in wanted and name not in self.networks.extras:
+                raise UserError(
+                    f"method {method.method!r} needs a network this run lacks; train with net.extras=[{name}]"
+                )
+            if option in wanted:
+                options[option] = self.networks.extras[name]
+        return options
 
 
 _CRITICS = {"target": lambda nets: nets.target_critic, "online": lambda nets: nets.critic}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from vgf.nets.extras import EXTRAS, FlowMap
 from vgf.nets.mlp import MLP, time_embedding
 
 __all__ = ["ActorCritic", "NetSizes"]
@@ -25,6 +27,7 @@ class NetSizes:
         chunk: H, actions played open loop after one observation; a particle has D = H * A entries.
         hidden, layers: width and number of hidden layers of every network.
         heads: E, critics in the ensemble.
+        extras: names of ``vgf.nets.extras.EXTRAS`` to build beside the others.
     """
 
     observation: int
@@ -33,6 +36,7 @@ class NetSizes:
     hidden: int = 512
     layers: int = 4
     heads: int = 2
+    extras: tuple[str, ...] = ()
 
     @property
     def particle(self) -> int:
@@ -54,6 +58,10 @@ class ActorCritic(nn.Module):
         self.q = MLP(sizes.observation + sizes.particle, 1, hidden, heads=sizes.heads)
         self.v = MLP(sizes.observation, 1, hidden)
         self.q_target = copy.deepcopy(self.q).requires_grad_(False)
+        build = {name: EXTRAS[name][0] for name in sizes.extras}
+        self.extras = nn.ModuleDict(
+            {name: net(sizes.observation, sizes.particle, hidden, sizes.heads) for name, net in build.items()}
+        )
 
     def velocity(self, s: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """Reference velocity: s [K, S], x [K, D], t [K, 1] -> [K, D]."""
@@ -73,5 +81,10 @@ class ActorCritic(nn.Module):
 
     @torch.no_grad()
     def update_target(self, rate: float) -> None:
-        """Move the target critic towards the online one: target <- (1 - rate) target + rate online."""
-        torch._foreach_lerp_(list(self.q_target.parameters()), list(self.q.parameters()), rate)
+        """Move target networks towards the online ones: target <- (1 - rate) target + rate online."""
+        pairs = [(self.q_target, self.q)]
+        if "flow_map" in self.extras:
+            flow_map = cast(FlowMap, self.extras["flow_map"])
+            pairs.append((flow_map.target, flow_map.online))
+        for target, online in pairs:
+            torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), rate)

@@ -7,13 +7,27 @@ reference velocity anyway, so nothing is computed twice.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from vgf.transport.kernels import svgd_direction
-from vgf.transport.landscape import Landscape, gradient_of
+from vgf.transport.landscape import Landscape, Velocity, aggregate_heads, gradient_of
+from vgf.transport.posterior import PosteriorSampler
 
-__all__ = ["bptt", "clean", "denoised", "denoised_jacobian", "noisy", "svgd"]
+__all__ = [
+    "amortised",
+    "bptt",
+    "clean",
+    "denoised",
+    "denoised_jacobian",
+    "noise_conditioned",
+    "noisy",
+    "posterior",
+    "svgd",
+]
 
 
 # --- after the flow: g(x) -------------------------------------------------------------------------
@@ -27,6 +41,11 @@ def clean(scene: Landscape, x: Tensor) -> Tensor:
 def svgd(scene: Landscape, x: Tensor) -> Tensor:
     """Kernel-averaged grad Q / alpha plus repulsion: the particles of a context move together (VGF, eq. 7)."""
     return svgd_direction(x, scene.gradient(x), alpha=scene.alpha, bandwidth=scene.bandwidth)
+
+
+def amortised(scene: Landscape, x: Tensor, *, gradient: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """A network's estimate of grad Q: ``gradient(context [K, ...], x [K, D]) -> [K, D]`` (A-VGF)."""
+    return gradient(scene.context, x.flatten(0, 1)).view(x.shape)
 
 
 # --- inside the flow: (v, g)(x_t, k) --------------------------------------------------------------
@@ -71,4 +90,44 @@ def bptt(scene: Landscape, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         v = scene.velocity(x, k)
         end = scene.carry(x + v / scene.flow_steps, start=k + 1)
         g = gradient_of(scene.value(scene.clip(end)).sum(), x)
+    return v.detach(), g
+
+
+def noise_conditioned(scene: Landscape, x: Tensor, k: int, *, noisy_critic: Velocity) -> tuple[Tensor, Tensor]:
+    """RobustQ (QGF baseline): grad of a critic that was trained on noisy particles.
+
+    ``noisy_critic(context [K, ...], x_t [K, D], t [K, 1]) -> [E, K]`` estimates E[Q(x_1) | x_t].
+    """
+
+    def value(x: Tensor) -> Tensor:
+        heads = noisy_critic(scene.context, x.flatten(0, 1), scene.time(x, k))
+        return aggregate_heads(heads, scene.aggregate).view(x.shape[:2])
+
+    return scene.velocity(x, k), scene.gradient(x, value)
+
+
+def posterior(
+    scene: Landscape, x: Tensor, k: int, *, sampler: PosteriorSampler, samples: int = 4, tau: float = 1.0, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """QPILOTS-M: grad of V_t = log 1/M sum_m exp(tau Q(X_m)), X_m samples of the clean particle given x_t.
+
+    The clip is straight-through. The inner noise is drawn from ``seed`` and shared by all particles
+    of a call, so that a particle's move depends on nothing but itself.
+
+    Args:
+        sampler: see :data:`vgf.transport.posterior.PosteriorSampler`.
+        samples: M, >= 1.
+        tau: inverse temperature, > 0; with a single sample it only scales the gradient.
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + k)
+    eps = torch.randn(samples, 1, x.shape[-1], generator=generator, dtype=x.dtype).to(x.device)
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        flat, t = x.flatten(0, 1), scene.time(x, k)
+        v = scene.velocity(x, k)
+        values = []
+        for noise in eps:
+            clean = sampler(scene.context, flat, t, noise.expand_as(flat)).view(x.shape)
+            values.append(tau * scene.value(clean + (scene.clip(clean) - clean).detach()))
+        g = gradient_of((torch.stack(values).logsumexp(0) - math.log(samples)).sum(), x)
     return v.detach(), g

@@ -82,9 +82,11 @@ class Landscape:
         """Reference velocity at Euler step k: [B, N, D] -> [B, N, D]."""
         if self.velocity_field is None:
             raise UserError("this rule follows the reference flow; pass velocity=")
-        flat = x.flatten(0, 1)
-        t = flat.new_full((flat.shape[0], 1), k / self.flow_steps)
-        return self.velocity_field(self.context, flat, t).view(x.shape)
+        return self.velocity_field(self.context, x.flatten(0, 1), self.time(x, k)).view(x.shape)
+
+    def time(self, x: Tensor, k: int) -> Tensor:
+        """Flow time of Euler step k, one row a particle: [B*N, 1]."""
+        return x.new_full((x.shape[0] * x.shape[1], 1), k / self.flow_steps)
 
     def denoised(self, x: Tensor, v: Tensor, k: int) -> Tensor:
         """One-step estimate of the clean particle, x + (1 - t) v (Tweedie for linear paths)."""

@@ -37,7 +37,6 @@ class Rule:
         field: a function of ``fields.py``; its keyword-only arguments are the rule's options.
         step: default step, a key of ``steps.STEPS``.
         budget: what a budget that leaves fields open means; ``steps=None`` inside: all Euler steps.
-        knob: the budget field that a sweep turns.
         source: paper and equation.
     """
 
@@ -45,31 +44,33 @@ class Rule:
     field: Callable[..., Any]
     step: str
     budget: Budget
-    knob: Literal["steps", "size"]
     source: str
     skip_first: bool = False
 
     @property
-    def options(self) -> tuple[str, ...]:
-        """Names of the field's own options."""
+    def options(self) -> dict[str, bool]:
+        """Names of the field's own options, and whether each must be given."""
         parameters = inspect.signature(self.field).parameters.values()
-        return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        return {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def _inside(field: Callable[..., Any], step: str, size: float, source: str, skip_first: bool = False) -> Rule:
-    return Rule("inside", field, step, Budget(None, size), "size", source, skip_first)
+    return Rule("inside", field, step, Budget(None, size), source, skip_first)
 
 
 _qpilots_u_field = functools.partial(fields.denoised_jacobian, straight_through=True)
 
 RULES: dict[str, Rule] = {
-    "best_of_n": Rule("nowhere", fields.clean, "raw", Budget(0, 0.0), "steps", "IDQL, IFQL; VGF with no move"),
-    "grad_step": Rule("after", fields.clean, "raw", Budget(3, 0.01), "steps", "PA-RL at test time; QGF baseline"),
-    "vgf": Rule("after", fields.svgd, "adam", Budget(3, 0.05), "steps", "VGF eq. 7, code vgf.py"),
+    "best_of_n": Rule("nowhere", fields.clean, "raw", Budget(0, 0.0), "IDQL, IFQL; VGF with no move"),
+    "grad_step": Rule("after", fields.clean, "raw", Budget(3, 0.01), "PA-RL at test time; QGF baseline"),
+    "vgf": Rule("after", fields.svgd, "adam", Budget(3, 0.05), "VGF eq. 7, code vgf.py"),
     "qgf": _inside(fields.denoised, "raw", 0.03, "QGF eqs. 7, 9"),
     "qgf_jacobian": _inside(fields.denoised_jacobian, "raw", 0.03, "QGF eq. 8 (ablation)"),
     "qfql": _inside(fields.noisy, "raw", 0.03, "QGF baseline, eq. 5 (gradient at the noisy particle)"),
     "bptt": _inside(fields.bptt, "raw", 0.03, "QGF baseline, eq. 6"),
+    "a_vgf": Rule("after", fields.amortised, "clipped_adam", Budget(1, 0.05), "VGF, amortised; code a_vgf.py"),
+    "robust_q": _inside(fields.noise_conditioned, "raw", 0.03, "QGF baseline RobustQ"),
+    "qpilots_m": _inside(fields.posterior, "norm_matched", 0.2, "QPILOTS eq. 16", skip_first=True),
     "qpilots_u": _inside(_qpilots_u_field, "norm_matched", 0.2, "QPILOTS eqs. 14, 15, 17", skip_first=True),
 }
 
@@ -181,7 +182,7 @@ def _move_after(scene: Landscape, field: Callable, move: Callable, twin: Tensor,
     """Climb from clean particles: x <- clip(x + size * step(g(x)))."""
     x = twin
     for _ in range(budget.steps or 0):
-        x = scene.clip(x + budget.size * move(field(x), None))
+        x = scene.clip(x + budget.size * move(field(x), None, None))
         x = within_radius(x, twin, budget.radius)
     return x
 
@@ -195,7 +196,7 @@ def _move_inside(
     x = scene.carry(noise, stop=first)
     for k in range(first, scene.flow_steps):
         v, g = field(x, k)
-        x = x + (v + budget.size * move(g, v)) / scene.flow_steps
+        x = x + (v + budget.size * move(g, v, k / scene.flow_steps)) / scene.flow_steps
     return scene.clip(x)
 
 
@@ -225,3 +226,5 @@ def _check(
             raise UserError(
                 f"rule {rule!r} has no option {name!r} (its options: {valid}).{did_you_mean(name, row.options)}"
             )
+    if missing := [name for name, required in row.options.items() if required and name not in rule_options]:
+        raise UserError(f"rule {rule!r} needs {missing[0]}=")

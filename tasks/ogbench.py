@@ -139,7 +139,7 @@ def _load(path: Path, env_id: str, environment: gymnasium.Env, transitions: int 
     for key, space in (("observations", environment.observation_space), ("actions", environment.action_space)):
         if raw[key].shape[1:] != space.shape:
             raise UserError(
-                f"{path}: {key} have {raw[key].shape[1]} entries, but {env_id} has {space.shape}; "
+                f"{path}: {key} have {raw[key].shape[1]} entries, but {env_id} has {space.shape and space.shape[0]}; "
                 "give the data set that was recorded in this environment"
             )
     needed = {"qpos"} | ({"button_states"} if env_id.startswith(("scene", "puzzle")) else set())

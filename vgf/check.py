@@ -9,8 +9,12 @@ from omegaconf import OmegaConf
 
 from vgf.config import Config
 from vgf.errors import UserError
-from vgf.methods import budget_at, configured_budget, load_method
+from vgf.methods import budget_at, configured_budget, load_method, missing_extra
+from vgf.nets.extras import EXTRAS
 from vgf.speed import choose
+from vgf.transport.landscape import check_aggregate
+from vgf.transport.select import SELECTORS
+from vgf.transport.steps import STEPS
 
 __all__ = ["check_config"]
 
@@ -66,7 +70,15 @@ def check_config(config: Config) -> None:
             raise UserError(f"{key}={value} is out of range; it must be {limits}")
     for key, valid in _CHOICES.items():
         choose(key, OmegaConf.select(tree, key), valid)
+    for name in config.net.extras:
+        choose("net.extras", name, tuple(EXTRAS))
+    choose("transport.select", config.transport.select, tuple(SELECTORS))
+    if config.transport.step is not None:
+        choose("transport.step", config.transport.step, tuple(STEPS))
+    check_aggregate(config.transport.aggregate)
     configured_budget(config)
+    if config.mode == "train":
+        missing_extra(config, config.net.extras)
     for knob in config.eval.budgets or []:
         budget_at(config, knob)
     for name in config.eval.baselines:

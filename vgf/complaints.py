@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from vgf.config import Config
@@ -61,11 +61,13 @@ def _bad_override(error: BaseException) -> str:
         chain.append(chain[-1].__cause__)
     cause = chain[-1]
     keys = dict(config_keys())
-    key = _full_key(cause) or _full_key(error)
+    key = (_full_key(cause) or _full_key(error) or "").split("[")[0]
     if isinstance(cause, ConfigKeyError) or (key and key not in keys):
         wrong = _overridden(chain) or key or "?"
         return f"{wrong!r} is not a configuration key.{_nearest_key(wrong, keys)}"
     first = str(cause).strip().splitlines()[0]
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r} cannot be read; write key=value, lists as key=[a,b] without spaces"
     if key:
         return f"{key}: {first[0].lower()}{first[1:]} ({key} is of type {keys[key]})"
     return first

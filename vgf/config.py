@@ -43,7 +43,7 @@ class NetConfig:
 class TrainConfig:
     """One training run of reference flow and critic."""
 
-    steps: int = 20_000
+    steps: int = 25_000
     batch_size: int = 256
     learning_rate: float = 3e-4
     discount: float = 0.99
@@ -54,7 +54,7 @@ class TrainConfig:
     target_rate: float = 0.005  # of the Polyak average
     precision: str = "auto"  # of the forward pass: float32 | bfloat16 | auto (bfloat16 where the hardware has it)
     log_every: int = 500
-    save_every: int = 2_000
+    save_every: int = 2_500
 
 
 @dataclass

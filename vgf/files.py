@@ -38,6 +38,7 @@ _CAUSES = {
     errno.ENOSPC: ("the disk is full", _MAKE_ROOM),
     errno.EDQUOT: ("the disk quota is used up", _MAKE_ROOM),
     errno.EFBIG: ("the file is larger than this file system allows", _MAKE_ROOM),
+    errno.ENOENT: ("a folder of the path does not exist and cannot be made", _CHOOSE),
     errno.ENOTDIR: ("a part of the path is a file", _CHOOSE),
     errno.EEXIST: ("a file is in the way", _CHOOSE),
     errno.EISDIR: ("a folder is in the way", _CHOOSE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from importlib import resources
 from typing import cast
@@ -10,9 +11,10 @@ from omegaconf import OmegaConf
 
 from vgf.config import MethodConfig
 from vgf.errors import UserError, did_you_mean
+from vgf.nets.extras import EXTRAS
 from vgf.transport import Budget, get_rule
 
-__all__ = ["budget_at", "configured_budget", "knob_of", "load_method", "method_names"]
+__all__ = ["budget_at", "configured_budget", "knob_of", "load_method", "method_names", "missing_extra"]
 
 
 def method_names() -> list[str]:
@@ -37,6 +39,14 @@ def configured_budget(method: MethodConfig) -> Budget:
     """The budget that the method's configuration names, open fields filled from its rule."""
     budget = Budget(method.budget.steps, method.budget.size, method.budget.radius)
     return budget.filled(get_rule(method.transport.rule).budget)
+
+
+def missing_extra(method: MethodConfig, trained: Collection[str]) -> None:
+    """Raise a UserError when the method's rule takes a network that is not among the ``trained`` extras."""
+    wanted = get_rule(method.transport.rule).options
+    for name, (_, option) in EXTRAS.items():
+        if option in wanted and name not in trained:
+            raise UserError(f"method={method.method} needs a network of its own; train with net.extras=[{name}]")
 
 
 def knob_of(method: MethodConfig) -> float:

@@ -13,7 +13,7 @@ from vgf.checkpoint import load_checkpoint
 from vgf.config import MethodConfig
 from vgf.errors import UserError
 from vgf.evaluation import Decision, particle_noise
-from vgf.methods import configured_budget, load_method
+from vgf.methods import configured_budget, load_method, missing_extra
 from vgf.nets import ActorCritic, NetSizes
 from vgf.nets.extras import EXTRAS
 from vgf.rundir import read_config
@@ -137,16 +137,10 @@ class Policy:
 
     def _rule_options(self, method: MethodConfig) -> dict[str, Any]:
         """The rule's own options: numbers from the configuration, networks that the run trained for it."""
-        options: dict[str, Any] = dict(method.transport.options)
+        missing_extra(method, self.networks.sizes.extras)
         wanted = get_rule(method.transport.rule).options
-        for name, (_, option) in EXTRAS.items():
-            if option in wanted and name not in self.networks.extras:
-                raise UserError(
-                    f"method {method.method!r} needs a network this run lacks; train with net.extras=[{name}]"
-                )
-            if option in wanted:
-                options[option] = self.networks.extras[name]
-        return options
+        networks = {option: self.networks.extras[name] for name, (_, option) in EXTRAS.items() if option in wanted}
+        return dict(method.transport.options) | networks
 
 
 _CRITICS = {"target": lambda nets: nets.target_critic, "online": lambda nets: nets.critic}

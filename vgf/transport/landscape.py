@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vgf.errors import UserError
 
-__all__ = ["Critic", "Landscape", "Velocity", "aggregate_heads"]
+__all__ = ["Critic", "Landscape", "Velocity", "aggregate_heads", "check_aggregate"]
 
 Critic = Callable[[Tensor, Tensor], Tensor]  # context [K, ...], x [K, D] -> heads [E, K]
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]  # context [K, ...], x [K, D], t [K, 1] -> [K, D]
@@ -43,6 +43,11 @@ def aggregate_heads(heads: Tensor, how: str) -> Tensor:
         # The root has no gradient at zero, where all heads agree: keep away from it.
         return heads.mean(0) - float(match[1]) * variance.clamp_min(1e-12).sqrt()
     raise UserError(f"aggregate={how!r} is unknown; use 'min', 'mean' or 'mean-0.5*std' (any factor)")
+
+
+def check_aggregate(how: str) -> None:
+    """Raise a UserError unless :func:`aggregate_heads` knows ``how``."""
+    aggregate_heads(torch.zeros(1), how)
 
 
 @dataclass(frozen=True)

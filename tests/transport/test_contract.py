@@ -1,0 +1,235 @@
+"""What every row of the table must do. A new rule is covered without an edit here."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from problems import SmallProblem, euler
+
+from vgf import Budget, UserError, transport
+from vgf.transport import RULES
+from vgf.transport.landscape import aggregate_heads
+
+every_rule = pytest.mark.parametrize("rule", list(RULES))
+moving_rule = pytest.mark.parametrize("rule", [r for r in RULES if RULES[r].where != "nowhere"])
+
+
+def move(rule, problem, start, budget, **changes):
+    context, noise = start
+    return transport(rule, context, noise, budget=budget, **(problem.arguments(rule) | changes))
+
+
+@every_rule
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_shapes_types_and_inputs(rule, dtype):
+    problem = SmallProblem(dtype=dtype)
+    context, noise = problem.draw(4, 3)
+    before = context.clone(), noise.clone()
+    moved = move(rule, problem, (context, noise), Budget(steps=2, size=0.1))
+    assert moved.particles.shape == moved.twins.shape == (4, 3, 2)
+    assert moved.values.shape == moved.travelled.shape == (4, 3)
+    for output in (moved.particles, moved.twins, moved.values, moved.travelled):
+        assert output.dtype == dtype
+        assert output.isfinite().all()
+        assert not output.requires_grad
+    assert torch.equal(context, before[0])
+    assert torch.equal(noise, before[1])
+    assert all(p.grad is None for net in (problem.q, problem.v, problem.f) for p in net.parameters())
+
+
+@every_rule
+def test_same_inputs_same_outputs(rule):
+    problem = SmallProblem()
+    first, second = (move(rule, problem, problem.draw(3, 4), Budget(steps=3, size=0.1)) for _ in range(2))
+    assert torch.equal(first.particles, second.particles)
+
+
+@every_rule
+def test_works_without_gradients_outside(rule):
+    problem = SmallProblem()
+    expected = move(rule, problem, problem.draw(2, 3), Budget(steps=2, size=0.1)).particles
+    with torch.no_grad():
+        assert torch.equal(move(rule, problem, problem.draw(2, 3), Budget(steps=2, size=0.1)).particles, expected)
+
+
+@moving_rule
+def test_a_positive_budget_moves(rule):
+    problem = SmallProblem()
+    moved = move(rule, problem, problem.draw(3, 4), Budget(steps=3, size=0.1))
+    assert (moved.travelled > 0).any()
+
+
+@every_rule
+@pytest.mark.parametrize("budget", [Budget(steps=0, size=0.3), Budget(size=0.0), Budget(steps=0, size=0.0, radius=0.0)])
+def test_budget_zero_is_the_reference_bit_for_bit(rule, budget):
+    problem = SmallProblem()
+    context, noise = problem.draw(3, 4)
+    moved = move(rule, problem, (context, noise), budget)
+    with torch.no_grad():
+        reference = euler(problem.velocity, context, noise, 5)
+    assert torch.equal(moved.particles, reference)
+    assert torch.equal(moved.twins, reference)
+    assert (moved.travelled == 0).all()
+
+
+@every_rule
+def test_twins_do_not_depend_on_the_budget(rule):
+    problem = SmallProblem()
+    context, noise = problem.draw(3, 4)
+    with torch.no_grad():
+        reference = euler(problem.velocity, context, noise, 5)
+    assert torch.equal(move(rule, problem, (context, noise), Budget(steps=2, size=0.5)).twins, reference)
+
+
+@every_rule
+def test_contexts_do_not_see_each_other(rule):
+    problem = SmallProblem()
+    context, noise = problem.draw(5, 3)
+    together = move(rule, problem, (context, noise), Budget(steps=3, size=0.2)).particles
+    alone = move(rule, problem, (context[2:3], noise[2:3]), Budget(steps=3, size=0.2)).particles
+    torch.testing.assert_close(together[2:3], alone, rtol=0, atol=1e-9)
+
+
+@every_rule
+def test_permuting_particles_permutes_the_result(rule):
+    problem = SmallProblem()
+    context, noise = problem.draw(2, 5)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    plain = move(rule, problem, (context, noise), Budget(steps=3, size=0.2)).particles
+    permuted = move(rule, problem, (context, noise[:, order]), Budget(steps=3, size=0.2)).particles
+    torch.testing.assert_close(plain[:, order], permuted, rtol=0, atol=1e-9)
+
+
+@every_rule
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3, 1e6])
+def test_particles_stay_in_the_box(rule, size):
+    problem = SmallProblem(dtype=torch.float32)
+    moved = move(rule, problem, problem.draw(3, 3), Budget(steps=5, size=size))
+    assert moved.particles.abs().max() <= 1
+    assert moved.particles.isfinite().all()
+
+
+@every_rule
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_no_number_is_not_followed(rule, bad):
+    problem = SmallProblem()
+
+    def critic(s, x):
+        return problem.critic(s, x) * torch.where(x.sum(-1) > 0, bad, 1.0)
+
+    moved = move(rule, problem, problem.draw(3, 3), Budget(steps=2, size=0.1), critic=critic)
+    assert moved.particles.isfinite().all()
+
+
+@every_rule
+@pytest.mark.parametrize("radius", [0.0, 1e-9, 1e-6, 1e-3, 0.05, 0.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_radius_is_a_hard_limit(rule, radius, dtype):
+    problem = SmallProblem(dtype=dtype)
+    moved = move(rule, problem, problem.draw(6, 4), Budget(steps=5, size=2.0, radius=radius))
+    assert (moved.travelled <= radius).all()
+    assert moved.particles.abs().max() <= 1
+
+
+@moving_rule
+def test_a_wide_radius_changes_nothing_and_a_tight_one_is_used_up(rule):
+    problem = SmallProblem()
+    free = move(rule, problem, problem.draw(4, 3), Budget(steps=5, size=2.0))
+    wide = move(rule, problem, problem.draw(4, 3), Budget(steps=5, size=2.0, radius=10.0))
+    assert torch.equal(free.particles, wide.particles)
+    tight = move(rule, problem, problem.draw(4, 3), Budget(steps=5, size=2.0, radius=0.01))
+    assert tight.travelled.max() > 0.0099
+
+
+@every_rule
+def test_reported_numbers_are_what_they_say(rule):
+    problem = SmallProblem()
+    context, noise = problem.draw(3, 4)
+    moved = move(rule, problem, (context, noise), Budget(steps=2, size=0.2), aggregate="mean-0.5*std")
+    rms = (moved.particles - moved.twins).square().mean(-1).sqrt()
+    torch.testing.assert_close(moved.travelled, rms)
+    heads = problem.critic(context.repeat_interleave(4, 0), moved.particles.flatten(0, 1))
+    torch.testing.assert_close(moved.values, aggregate_heads(heads, "mean-0.5*std").view(3, 4).detach())
+
+
+@every_rule
+def test_twins_can_be_left_out(rule):
+    problem = SmallProblem()
+    with_twins = move(rule, problem, problem.draw(3, 4), Budget(steps=2, size=0.2))
+    without = move(rule, problem, problem.draw(3, 4), Budget(steps=2, size=0.2), twins=False)
+    assert torch.equal(with_twins.particles, without.particles)
+    if RULES[rule].where == "inside":
+        assert without.twins is None
+        assert without.travelled.isnan().all()
+
+
+@pytest.mark.parametrize("rule", [r for r in RULES if r not in ("a_vgf", "robust_q")])  # these do not ask the critic
+@pytest.mark.parametrize("kind", ["no graph", "zero gradient"])
+def test_a_constant_value_moves_nothing(rule, kind):
+    """One particle a context: vgf's repulsion has nothing to act between."""
+    problem = SmallProblem()
+
+    def critic(s, x):
+        return torch.ones(2, len(x), dtype=x.dtype) + (0 * x.sum(-1) if kind == "zero gradient" else 0)
+
+    moved = move(rule, problem, problem.draw(4, 1), Budget(steps=3, size=0.3), critic=critic)
+    torch.testing.assert_close(moved.particles, moved.twins, rtol=0, atol=1e-12)
+
+
+@every_rule
+def test_option_that_the_rule_lacks(rule):
+    problem = SmallProblem()
+    with pytest.raises(UserError, match=f"{rule!r} has no option 'colour'"):
+        move(rule, problem, problem.draw(1, 1), Budget(), colour="red")
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes", "complaint"),
+    [
+        ("qfg", {}, "Did you mean 'qgf'"),
+        ("qgf", {"step": "admm"}, "step='admm' is unknown.*Did you mean 'adam'"),
+        ("qgf", {"aggregate": "median"}, "aggregate='median'"),
+        ("qgf", {"velocity": None}, "pass velocity="),
+        ("grad_step", {"velocity": None}, "pass velocity="),
+        ("qgf", {"flow_steps": 0}, "flow_steps=0"),
+        ("vgf", {"alpha": 0.0}, "alpha=0.0"),
+        ("vgf", {"bandwidth": -1.0}, "bandwidth=-1.0"),
+        ("qgf", {"low": 1.0, "high": -1.0}, "low=1.0"),
+        ("a_vgf", {"gradient": None}, None),
+        ("grad_step", {"step": "norm_matched"}, "only rules inside the flow"),
+        ("qpilots_u", {"step": "tilt", "skip_first": False}, "flow time above 0"),
+    ],
+)
+def test_mistakes_are_named(rule, changes, complaint):
+    problem = SmallProblem()
+    context, noise = problem.draw(2, 2)
+    arguments = problem.arguments(rule if rule in RULES else "qgf") | changes
+    if complaint is None:
+        del arguments["gradient"]
+        complaint = "needs gradient="
+    with pytest.raises(UserError, match=complaint):
+        transport(rule, context, noise, budget=Budget(steps=5, size=0.1), **arguments)
+
+
+def test_shapes_that_do_not_fit():
+    problem = SmallProblem()
+    context, noise = problem.draw(2, 2)
+    with pytest.raises(UserError, match=r"particles are \[B, N, D\]"):
+        move("qgf", problem, (context, noise[0]), Budget())
+    with pytest.raises(UserError, match="differ in their first axis"):
+        move("qgf", problem, (context[:1], noise), Budget())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"steps": -1}, {"steps": 1.5}, {"steps": True}, {"size": -0.1}, {"size": float("nan")}, {"size": float("inf")},
+     {"radius": -1.0}, {"radius": float("nan")}],
+)  # fmt: skip
+def test_budgets_that_are_none(fields):
+    with pytest.raises(ValueError, match=f"budget.{next(iter(fields))}"):
+        Budget(**fields)
+
+
+def test_open_fields_are_filled():
+    assert Budget(size=0.2).filled(Budget(3, 0.1, 0.5)) == Budget(3, 0.2, 0.5)
+    assert Budget(radius=float("inf")).radius == float("inf")

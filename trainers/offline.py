@@ -29,6 +29,7 @@ from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint
 from vgf.config import Config
 from vgf.data.store import TransitionStore
 from vgf.errors import UserError
+from vgf.interrupt import deferred_interrupt
 from vgf.losses import expectile_loss, flow_matching_pair, masked_mean, td_target
 from vgf.nets import ActorCritic, NetSizes
 from vgf.problem import Problem
@@ -43,7 +44,7 @@ __all__ = ["OfflineTrainer", "train"]
 def train(config: Config, problem: Problem, run: RunDirectory, device: torch.device) -> int:
     """Train until ``config.train.steps`` updates are made, going on from the run's checkpoint. Returns the step.
 
-    Ctrl-C saves a checkpoint before it is passed on.
+    Ctrl-C and SIGTERM let the update in hand finish and save a checkpoint before they are passed on.
 
     Raises:
         UserError: data that do not suit the settings, a loss that is not finite, a full disk.
@@ -52,33 +53,22 @@ def train(config: Config, problem: Problem, run: RunDirectory, device: torch.dev
     if latest_step(run.path):
         trainer.restore(run.path)
     steps, began = config.train.steps, time.perf_counter()
-    bar = progress_bar("training", steps, "update", initial=trainer.step)
     first = trainer.step
-    try:
-        with bar:
-            while trainer.step < steps:
-                losses = trainer.update()
-                bar.update()
-                if trainer.step % config.train.log_every == 0 or trainer.step == steps:
-                    seconds = time.perf_counter() - began
-                    rate = (trainer.step - first) / seconds
-                    metrics = trainer.metrics(losses)
-                    run.log(
-                        {
-                            "step": trainer.step,
-                            "seconds": round(seconds, 2),
-                            "steps_per_second": round(rate, 2),
-                            **metrics,
-                        }
-                    )
-                    bar.set_postfix(
-                        q=f"{metrics['critic/q_mean']:.1f}", bc=f"{metrics['flow/loss']:.3f}", refresh=False
-                    )
-                if trainer.step % config.train.save_every == 0 and trainer.step < steps:
-                    trainer.save(run.path)
-    finally:
-        if trainer.step > first:
-            trainer.save(run.path)
+    bar = progress_bar("training", steps, "update", initial=first)
+    with bar, deferred_interrupt() as stop:
+        while trainer.step < steps and not stop.asked:
+            losses = trainer.update()
+            bar.update()
+            if trainer.step % config.train.log_every == 0 or trainer.step == steps:
+                seconds = time.perf_counter() - began
+                rate = (trainer.step - first) / seconds
+                metrics = trainer.metrics(losses)
+                run.log(
+                    {"step": trainer.step, "seconds": round(seconds, 2), "steps_per_second": round(rate, 2), **metrics}
+                )
+                bar.set_postfix(q=f"{metrics['critic/q_mean']:.1f}", bc=f"{metrics['flow/loss']:.3f}", refresh=False)
+            if trainer.step % config.train.save_every == 0 or trainer.step == steps or stop.asked:
+                trainer.save(run.path)
     return trainer.step
 
 

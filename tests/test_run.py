@@ -1,0 +1,229 @@
+"""The command line: what a run leaves behind, and that every mistake ends in one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from safetensors.torch import load_file
+
+import vgf.run
+
+
+@pytest.fixture
+def complaint(monkeypatch, capsys, tmp_path):
+    """Call the command line in this process; return the one line it ends with."""
+
+    def call(*overrides: str) -> str:
+        GlobalHydra.instance().clear()
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["vgf", *overrides])
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as stop:
+                vgf.run.main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert stop.value.code == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("vgf: ")
+        return lines[0]
+
+    return call
+
+
+def parameters(run_dir: Path) -> dict:
+    newest = (run_dir / "checkpoints" / "latest").read_text().strip()
+    return load_file(run_dir / "checkpoints" / newest / "networks.safetensors")
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    with (run_dir / "eval.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_everything_behind(tiny_run):
+    names = {p.name for p in tiny_run.iterdir()}
+    wanted = {"config.yaml", "environment.txt", "metrics.jsonl", "eval.csv", "curve.png", "report.html", "checkpoints"}
+    assert wanted <= names
+    assert [json.loads(line)["step"] for line in (tiny_run / "metrics.jsonl").open()] == [20, 40, 60]
+    points = {(r["method"], r["budget"]) for r in rows(tiny_run)}
+    assert points == {("qgf", "0"), ("qgf", "0.1"), ("best_of_n", "0")}
+    assert len(rows(tiny_run)) == 6
+    assert (tiny_run / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.stesp=3", "'train.stesp' is not a configuration key.*'train.steps'"),
+        ("trian.steps=3", "'trian.steps' is not a configuration key.*'train.steps'"),
+        ("task=ogbnch", "task=ogbnch is unknown.*'ogbench'"),
+        ("method=qfg", "method=qfg is unknown.*'qgf'"),
+        ("preset=papr", "preset=papr is unknown.*'paper'"),
+        ("train.steps=abc", "train.steps: .*'abc'.* int"),
+        ("train.steps=-4", "train.steps=-4 is out of range"),
+        ("seed=1.5", "seed: .*1.5.* int"),
+        ("budget.size=-1", "budget.size=-1"),
+        ("budget.size=nan", "budget.size=nan"),
+        ("budget.radius=-1", "budget.radius=-1"),
+        ("eval.budgets=[0,-1]", "budget.size=-1"),
+        ("eval.budgets=[a]", "eval.budgets: .*'a'"),
+        ("eval.budgets=3", "eval.budgets: .*list"),
+        ("env=cube-singl-play-singletask-task2-v0", "cube-singl-play.*'cube-single-play-singletask-task2-v0'"),
+        ("env=Hopper-v5", "'Hopper-v5' is not an OGBench single-task name"),
+        ("mode=evil", "mode=evil is unknown.*'eval'"),
+        ("mode=eval", "mode=eval needs run=DIR"),
+        ("mode=eval run=nowhere", "run=nowhere does not exist"),
+        ("mode=eval run=.", "run=. is no run directory"),
+        ("+foo=1", "foo"),
+        ("foo", "'foo' cannot be read; write key=value"),
+        ("data.source=bogus", "data.source=bogus is unknown"),
+        ("data.path=nowhere.npz", "nowhere.npz does not exist"),
+        ("trainer=onlin", "trainer=onlin is unknown"),
+        ("transport.select=best", "transport.select=best is unknown"),
+        ("transport.aggregate=median", "aggregate='median'"),
+        ("transport.rule=qgff", "rule 'qgff' is unknown.*'qgf'"),
+        ("method=a_vgf", "net.extras=\\[gradient\\]"),
+        ("net.extras=[flowmap]", "net.extras=flowmap is unknown.*'flow_map'"),
+        ("eval.baselines=[bon]", "method='bon' is unknown"),
+    ],
+)
+def test_every_mistake_is_one_line(complaint, override, said):
+    assert re.search(said, complaint(*override.split()))
+
+
+def bad_file(kind: str, good: Path, folder: Path) -> Path:
+    path = folder / f"{kind}.npz"
+    arrays = dict(np.load(good))
+    if kind == "truncated":
+        path.write_bytes(good.read_bytes()[:1000])
+        return path
+    if kind == "foreign":
+        arrays = {"weights": np.zeros(3)}
+    elif kind == "nan":
+        arrays["observations"][7, 1] = np.nan
+    elif kind == "actions":
+        arrays["actions"] = np.concatenate([arrays["actions"]] * 2, axis=1)
+    elif kind == "observations":
+        arrays["observations"] = arrays["observations"][:, :1]
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("truncated", "not a readable npz file"),
+        ("foreign", "no 'observations' array"),
+        ("nan", "'observations' holds NaN or infinity, first in row 7"),
+        ("actions", "actions have 4 entries, but .* has 2"),
+        ("observations", "observations have 1 entries, but .* has 2"),
+    ],
+)
+def test_bad_data_is_one_line(complaint, tiny, tiny_run, tmp_path, kind, said):
+    folder = Path(next(o for o in tiny if o.startswith("data.folder=")).removeprefix("data.folder="))
+    good = next(p for p in folder.rglob("*.npz") if "-val" not in p.name)
+    path = bad_file(kind, good, tmp_path)
+    others = [o for o in tiny if not o.startswith("data.")]
+    assert re.search(said, complaint(*others, f"data.path={path}", f"run_dir={tmp_path / 'run'}"))
+
+
+def test_a_chunk_longer_than_every_episode(complaint, tiny, tiny_run, tmp_path):
+    assert "train.chunk=5000 is longer than every episode" in complaint(
+        *tiny, "train.chunk=5000", f"run_dir={tmp_path / 'r'}"
+    )
+
+
+def test_the_directory_of_another_run(complaint, tiny, tiny_run):
+    assert re.search(
+        "already holds another run .train.steps is 60 there, 70 here",
+        complaint(*tiny, "train.steps=70", f"run_dir={tiny_run}"),
+    )
+    assert "resume=never" in complaint(*tiny, "resume=never", f"run_dir={tiny_run}")
+
+
+def test_a_directory_that_is_no_run(complaint, tiny, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letters.txt").write_text("keep me")
+    assert "is not empty and holds no run" in complaint(*tiny, f"run_dir={tmp_path / 'full'}")
+    assert "letters.txt" in complaint(*tiny, f"run_dir={tmp_path / 'full' / 'letters.txt'}")
+    assert (tmp_path / "full" / "letters.txt").read_text() == "keep me"
+
+
+def test_mode_eval_adds_another_method_and_trains_nothing(vgf_run, tiny_run, tmp_path):
+    run_dir = tmp_path / "copy"
+    shutil.copytree(tiny_run, run_dir)
+    trained, metrics = parameters(run_dir), (run_dir / "metrics.jsonl").read_bytes()
+    done = vgf_run("mode=eval", f"run={run_dir}", "method=vgf", "eval.budgets=[0,2]", "eval.baselines=[]")
+    assert done.returncode == 0, done.stderr
+    points = [(r["method"], r["budget"]) for r in rows(run_dir)]
+    assert set(points) == {("qgf", "0"), ("qgf", "0.1"), ("best_of_n", "0"), ("vgf", "0"), ("vgf", "2"), ("vgf", "3")}
+    assert len(points) == 12  # eval.episodes is the run's own
+    assert "vgf" in (run_dir / "report.html").read_text()
+    assert (run_dir / "metrics.jsonl").read_bytes() == metrics
+    assert all((parameters(run_dir)[k] == v).all() for k, v in trained.items())
+
+
+def test_a_finished_command_given_again_only_evaluates(vgf_run, tiny, tiny_run, tmp_path):
+    run_dir = tmp_path / "copy"
+    shutil.copytree(tiny_run, run_dir)
+    before = rows(run_dir)
+    done = vgf_run(*tiny, f"run_dir={run_dir}")
+    assert done.returncode == 0, done.stderr
+    assert "trained to its end" in done.stdout
+    clock = ("milliseconds",)
+    assert [{k: v for k, v in r.items() if k not in clock} for r in rows(run_dir)] == [
+        {k: v for k, v in r.items() if k not in clock} for r in before
+    ]
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(vgf_run, tiny, tmp_path):
+    """Interrupted and resumed training ends with the parameters of uninterrupted training, bit for bit."""
+    long = [o for o in tiny if not o.startswith("train.")] + [
+        "train.steps=1500",
+        "train.log_every=50",
+        "train.save_every=100",
+    ]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert vgf_run(*long, f"run_dir={whole}").returncode == 0
+
+    command = [sys.executable, "-m", "vgf.run", *long, f"run_dir={parts}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (parts / "checkpoints" / "latest").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert re.search(r"stopped at step \d+ of 1500; the same command goes on", stderr)
+    assert "Traceback" not in stderr
+    stopped = int((parts / "checkpoints" / "latest").read_text().strip().removeprefix("step-"))
+    assert 100 <= stopped < 1500
+
+    assert vgf_run(*long, f"run_dir={parts}").returncode == 0
+    expected = parameters(whole)
+    assert all((parameters(parts)[k] == v).all() for k, v in expected.items())
+    steps = [json.loads(line)["step"] for line in (parts / "metrics.jsonl").open()]
+    assert steps == list(range(50, 1501, 50))
+
+
+def test_multirun_makes_one_run_a_seed(vgf_run, tiny, tmp_path):
+    quick = [*tiny, "train.steps=20", "eval.episodes=1", "eval.environments=1", "eval.baselines=[]"]
+    done = vgf_run("-m", *quick, "seed=1,2", f"run_dir={tmp_path}/s${{seed}}")
+    assert done.returncode == 0, done.stderr
+    first, second = (parameters(tmp_path / f"s{seed}") for seed in (1, 2))
+    assert any((first[k] != second[k]).any() for k in first)

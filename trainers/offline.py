@@ -52,19 +52,24 @@ def train(config: Config, problem: Problem, run: RunDirectory, device: torch.dev
     trainer = OfflineTrainer(config, problem, device)
     if latest_step(run.path):
         trainer.restore(run.path)
-    steps, began = config.train.steps, time.perf_counter()
-    first = trainer.step
+    steps, first = config.train.steps, trainer.step
+    began, earlier = time.perf_counter(), trainer.seconds
     bar = progress_bar("training", steps, "update", initial=first)
     with bar, deferred_interrupt() as stop:
         while trainer.step < steps and not stop.asked:
             losses = trainer.update()
+            trainer.seconds = earlier + time.perf_counter() - began
             bar.update()
             if trainer.step % config.train.log_every == 0 or trainer.step == steps:
-                seconds = time.perf_counter() - began
-                rate = (trainer.step - first) / seconds
+                rate = (trainer.step - first) / (time.perf_counter() - began)
                 metrics = trainer.metrics(losses)
                 run.log(
-                    {"step": trainer.step, "seconds": round(seconds, 2), "steps_per_second": round(rate, 2), **metrics}
+                    {
+                        "step": trainer.step,
+                        "seconds": round(trainer.seconds, 2),
+                        "steps_per_second": round(rate, 2),
+                        **metrics,
+                    }
                 )
                 bar.set_postfix(q=f"{metrics['critic/q_mean']:.1f}", bc=f"{metrics['flow/loss']:.3f}", refresh=False)
             if trainer.step % config.train.save_every == 0 or trainer.step == steps or stop.asked:
@@ -94,6 +99,7 @@ class OfflineTrainer:
         self.precision = c.precision
         self.loss: Callable[..., dict[str, Tensor]] = compiled(self._loss, config.compile)
         self.step = 0
+        self.seconds = 0.0  # of training, over all calls that went on with this run
 
     def update(self) -> dict[str, Tensor]:
         """One gradient step on one batch, then the target critic follows."""
@@ -167,7 +173,7 @@ class OfflineTrainer:
         for name, parameter in self.parameters.items():
             for key, tensor in self.optimizer.state[parameter].items():
                 state[f"adam.{key}.{name}"] = tensor
-        manifest = {"sizes": vars(self.networks.sizes), "flow_steps": self.config.flow_steps}
+        manifest = {"sizes": vars(self.networks.sizes), "flow_steps": self.config.flow_steps, "seconds": self.seconds}
         save_checkpoint(run_dir, self.step, self.networks.state_dict(), state, manifest)
 
     def restore(self, run_dir: Path) -> None:
@@ -181,3 +187,4 @@ class OfflineTrainer:
                 for key in ("step", "exp_avg", "exp_avg_sq")
             }
         self.step = checkpoint.step
+        self.seconds = checkpoint.manifest["seconds"]

@@ -1,0 +1,79 @@
+"""Networks: an ensemble is its members, and targets follow."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+
+from vgf.nets import MLP, ActorCritic, NetSizes
+from vgf.nets.extras import EXTRAS
+from vgf.nets.mlp import time_embedding
+
+
+def shaken(module):
+    """Every parameter random, so that LayerNorm's ones and zeros cannot hide a mistake."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.5
+    return module
+
+
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_an_ensemble_is_its_members(layer_norm):
+    ensemble = shaken(MLP(4, 3, [8, 6], heads=5, layer_norm=layer_norm))
+    x = torch.randn(7, 4, generator=torch.Generator().manual_seed(1))
+    together = ensemble(x)
+    assert together.shape == (5, 7, 3)
+    for e in range(5):
+        member = MLP(4, 3, [8, 6], layer_norm=layer_norm)
+        member.load_state_dict({k: v[e : e + 1] for k, v in ensemble.state_dict().items()})
+        torch.testing.assert_close(together[e], member(x)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_members_start_apart_and_within_glorots_limit():
+    weight = MLP(30, 10, [20], heads=2).dense[0].weight
+    assert not torch.equal(weight[0], weight[1])
+    assert weight.abs().max() <= math.sqrt(6 / 50)
+    assert weight.std().item() == pytest.approx(math.sqrt(2 / 50), rel=0.1)
+
+
+def test_output_stays_in_float32_under_autocast():
+    net = MLP(4, 3, [8])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert net(torch.randn(2, 4)).dtype == torch.float32
+
+
+def test_time_embedding():
+    t = torch.tensor([[0.0], [0.3]], dtype=torch.float64)
+    embedding = time_embedding(t, features=6)
+    assert embedding[0].tolist() == [0, 0, 0, 1, 1, 1]
+    angles = [0.3e4, 0.3e4 * 1e-2, 0.3e4 * 1e-4]
+    assert embedding[1].tolist() == pytest.approx([*map(math.sin, angles), *map(math.cos, angles)])
+
+
+def test_shapes_with_chunks_and_extras():
+    sizes = NetSizes(observation=5, action=2, chunk=3, hidden=8, layers=2, heads=4, extras=tuple(EXTRAS))
+    nets = ActorCritic(sizes)
+    s, x, t = torch.randn(7, 5), torch.randn(7, 6), torch.rand(7, 1)
+    assert sizes.particle == 6
+    assert nets.velocity(s, x, t).shape == (7, 6)
+    assert nets.critic(s, x).shape == nets.target_critic(s, x).shape == (4, 7)
+    assert nets.value(s).shape == (7,)
+    assert nets.extras["gradient"](s, x).shape == (7, 6)
+    assert nets.extras["noisy"](s, x, t).shape == (4, 7)
+    assert nets.extras["flow_map"](s, x, t, x).shape == (7, 6)
+
+
+def test_targets_follow_by_the_rate():
+    nets = shaken(ActorCritic(NetSizes(3, 2, hidden=8, layers=1, extras=("flow_map",))))
+    before = copy.deepcopy(nets)
+    nets.update_target(0.25)
+    pairs = [("q_target", "q"), ("extras.flow_map.target", "extras.flow_map.online")]
+    for target, online in pairs:
+        for name, parameter in nets.get_submodule(target).named_parameters():
+            was, source = (before.get_submodule(m).get_parameter(name) for m in (target, online))
+            torch.testing.assert_close(parameter, 0.75 * was + 0.25 * source)
+    assert not any(p.requires_grad for target, _ in pairs for p in nets.get_submodule(target).parameters())

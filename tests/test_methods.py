@@ -1,0 +1,93 @@
+"""Methods by name: every YAML in ``configs/method``, and what a budget means to each."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from vgf import Budget, UserError
+from vgf.config import BudgetConfig, MethodConfig
+from vgf.methods import budget_at, configured_budget, knob_of, load_method, method_names, missing_extra
+from vgf.nets.extras import EXTRAS
+from vgf.transport import RULES, get_rule
+from vgf.transport.landscape import check_aggregate
+from vgf.transport.select import SELECTORS
+
+METHODS = method_names()
+NEEDS = {"a_vgf": "gradient", "robust_q": "noisy", "qpilots_m": "flow_map"}
+
+
+def test_every_rule_has_a_method_and_every_method_a_rule():
+    assert METHODS == sorted(METHODS)
+    assert {load_method(name).transport.rule for name in METHODS} == set(RULES)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_file_is_complete(name):
+    method = load_method(name)
+    assert type(method) is MethodConfig
+    assert method.method == name
+    assert method.transport.knob in ("steps", "size")
+    assert method.transport.select in SELECTORS
+    assert method.transport.particles >= 1
+    check_aggregate(method.transport.aggregate)
+    assert set(method.transport.options) <= set(get_rule(method.transport.rule).options)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_sweep_starts_at_the_reference_and_rises(name):
+    method = load_method(name)
+    assert method.sweep[0] == 0
+    assert method.sweep == sorted(set(method.sweep))
+    for knob in method.sweep:
+        assert getattr(budget_at(method, knob), method.transport.knob) == knob
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_swept_knob_leaves_the_other_fields_as_configured(name):
+    method = load_method(name)
+    knob, configured = method.transport.knob, configured_budget(method)
+    assert dataclasses.replace(budget_at(method, 2), **{knob: getattr(configured, knob)}) == configured
+
+
+def test_open_fields_come_from_the_rule():
+    assert configured_budget(MethodConfig(budget=BudgetConfig(size=0.7))) == Budget(None, 0.7)
+    assert configured_budget(MethodConfig()) == RULES["qgf"].budget
+
+
+def test_the_knob_of_a_rule_that_guides_all_steps_is_infinite():
+    method = load_method("qgf")
+    assert knob_of(method) == method.budget.size
+    method.transport.knob = "steps"
+    assert knob_of(method) == math.inf
+
+
+def test_a_step_count_must_be_whole():
+    with pytest.raises(UserError, match=r"method 'vgf' counts whole steps, 1.5 is not one"):
+        budget_at(load_method("vgf"), 1.5)
+
+
+@pytest.mark.parametrize("knob", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ["vgf", "qgf"])
+def test_a_knob_that_is_no_number_is_a_user_error(name, knob):
+    with pytest.raises(UserError):
+        budget_at(load_method(name), knob)
+
+
+def test_an_unknown_name_offers_near_ones():
+    with pytest.raises(UserError, match=r"method='qfg' is unknown; use one of a_vgf, .*Did you mean .*'qgf'"):
+        load_method("qfg")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_that_needs_a_network_says_which(name):
+    method = load_method(name)
+    needed = NEEDS.get(name)
+    if needed is None:
+        missing_extra(method, [])
+        return
+    with pytest.raises(UserError, match=rf"method={name} needs .* net.extras=\[{needed}\]"):
+        missing_extra(method, set(EXTRAS) - {needed})
+    missing_extra(method, [needed])

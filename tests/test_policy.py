@@ -1,0 +1,110 @@
+"""A loaded policy: any method and any budget per call, nothing retrained."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from vgf import Budget, UserError, load
+from vgf.evaluation import particle_noise
+from vgf.methods import budget_at, knob_of, load_method, method_names
+from vgf.transport import RULES, select
+
+TRAINED = [m for m in method_names() if m not in ("a_vgf", "robust_q", "qpilots_m")]
+
+
+@pytest.fixture(scope="module")
+def policy(tiny_run):
+    return load(tiny_run)
+
+
+OBS = np.array([[0.0, 0.0], [4.0, 8.0], [12.0, 3.0]], np.float32)
+
+
+def test_shapes_and_range(policy):
+    assert policy.act(OBS).shape == (3, 2)
+    assert policy.act(OBS[0]).shape == (2,)
+    assert policy.act_chunk(OBS).shape == (3, policy.networks.sizes.chunk, 2)
+    assert np.abs(policy.act_chunk(OBS, Budget(size=1e6))).max() <= 1
+    np.testing.assert_array_equal(policy.act(OBS), policy.act_chunk(OBS)[:, 0])
+
+
+def test_the_seed_is_the_noise(policy):
+    np.testing.assert_array_equal(policy.act(OBS, seed=4), policy.act(OBS, seed=4))
+    assert (policy.act(OBS, seed=4) != policy.act(OBS, seed=5)).any()
+
+
+@pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize("budget", [Budget(steps=0), Budget(size=0.0)])
+def test_budget_zero_is_the_reference(policy, method, budget):
+    config = load_method(method)
+    noise = torch.from_numpy(np.stack([particle_noise(9, row, 0, policy.noise_shape(config)) for row in range(3)]))
+    count, s = noise.shape[1], torch.from_numpy(OBS)
+    x = noise.flatten(0, 1)
+    with torch.no_grad():
+        for k in range(policy.flow_steps):
+            t = torch.full((len(x), 1), k / policy.flow_steps)
+            x = x + policy.networks.velocity(s.repeat_interleave(count, 0), x, t) / policy.flow_steps
+        x = x.clamp(-1, 1).view(noise.shape)
+        heads = policy.networks.target_critic if config.transport.critic == "target" else policy.networks.critic
+        values = heads(s.repeat_interleave(count, 0), x.flatten(0, 1))
+        values = (values.amin(0) if config.transport.aggregate == "min" else values.mean(0)).view(3, count)
+    chosen = x[torch.arange(3), select(config.transport.select, values)].view(3, -1, 2)
+    np.testing.assert_array_equal(policy.act_chunk(OBS, budget, seed=9, method=method), chosen.numpy())
+
+
+def test_budget_and_method_are_arguments_of_the_call(policy):
+    reference = policy.act(OBS, Budget(size=0.0))
+    assert (policy.act(OBS, Budget(size=0.3)) != reference).any()
+    assert (policy.act(OBS, Budget(steps=3), method="vgf") != policy.act(OBS)).any()
+    np.testing.assert_array_equal(policy.act(OBS, Budget(size=0.0)), reference)
+    near = policy.act_chunk(OBS, Budget(size=5.0, radius=0.01)) - policy.act_chunk(OBS, Budget(size=0.0))
+    assert np.sqrt((near**2).mean(axis=(1, 2))).max() <= 0.01 + 1e-6
+
+
+def test_open_budget_fields_are_the_configured_ones(policy):
+    np.testing.assert_array_equal(
+        policy.act(OBS, Budget()), policy.act(OBS, Budget(size=0.1))
+    )  # budget.size of the run
+
+
+@pytest.mark.parametrize("obs", [np.zeros(3), np.zeros((2, 5)), np.zeros((1, 1, 2)), np.array([[np.nan, 0.0]])])
+def test_observations_that_do_not_fit(policy, obs):
+    with pytest.raises(UserError, match="obs"):
+        policy.act(obs)
+
+
+def test_a_method_whose_network_was_not_trained(policy):
+    with pytest.raises(UserError, match=r"net.extras=\[flow_map\]"):
+        policy.act(OBS, method="qpilots_m")
+
+
+def test_it_steers_a_plain_environment(policy):
+    import ogbench  # noqa: F401  (registers the environment)
+
+    env = gymnasium.make("pointmaze-medium-singletask-task1-v0")
+    obs, _ = env.reset(seed=0)
+    start = obs.copy()
+    for step in range(20):
+        obs, *_ = env.step(policy.act(obs, seed=step))
+    assert np.linalg.norm(obs - start) > 0.1
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_every_method_file_is_sound(name):
+    method = load_method(name)
+    assert method.method == name
+    assert method.transport.rule in RULES
+    assert 0 in method.sweep
+    assert np.isfinite(knob_of(method))
+    for knob in method.sweep:
+        assert getattr(budget_at(method, knob), method.transport.knob) == knob
+
+
+def test_methods_that_are_none():
+    with pytest.raises(UserError, match="Did you mean 'qgf'"):
+        load_method("qfg")
+    with pytest.raises(UserError, match=r"counts whole steps, 1.5 is not one"):
+        budget_at(load_method("vgf"), 1.5)

@@ -154,12 +154,13 @@ def _play(environment: Any, chunk: np.ndarray) -> Outcome:
     total, steps, success, done = 0.0, 0, None, False
     while steps < len(chunk) and not done:
         observation, reward, terminated, truncated, info = environment.step(chunk[steps])
+        observation = _finite(observation, "observation")
         total += float(_finite(reward, "reward"))
         if "success" in info:
             success = max(float(info["success"]), success or 0.0)
         done = bool(terminated or truncated)
         steps += 1
-    return Outcome(_finite(observation, "observation"), total, steps, done, success)
+    return Outcome(observation, total, steps, done, success)
 
 
 def _finite(x: Any, what: str) -> np.ndarray:

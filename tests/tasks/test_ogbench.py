@@ -1,0 +1,103 @@
+"""OGBench as a task: names, seeded environments, and rewards of data and environment row for row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import ogbench.relabel_utils
+import pytest
+
+from vgf import UserError
+from vgf.config import Config
+from vgf.tasks.ogbench import environment_factory, make_environment, prepare, split_name
+from vgf.tasks.ogbench_oracles import collect_episode, recipe_for
+
+MAZE = "pointmaze-medium-singletask-task1-v0"
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ("cube-single-play-singletask-task2-v0", ("cube-single-play", "cube-single-singletask-task2-v0")),
+        ("scene-noisy-singletask-v0", ("scene-noisy", "scene-singletask-v0")),
+        ("puzzle-4x4-play-singletask-task5-v0", ("puzzle-4x4-play", "puzzle-4x4-singletask-task5-v0")),
+        (
+            "pointmaze-giant-stitch-singletask-task1-v0",
+            ("pointmaze-giant-stitch", "pointmaze-giant-singletask-task1-v0"),
+        ),
+    ],
+)
+def test_names(env, expected):
+    assert split_name(env) == expected
+
+
+@pytest.mark.parametrize(
+    ("env", "near"),
+    [
+        ("cube-singel-play-singletask-task2-v0", "cube-single-play-singletask-task2-v0"),
+        ("cube-single-play-singletask-task9-v0", "cube-single-play-singletask-task"),
+        ("cube-single-play-v0", "not an OGBench single-task name"),
+        ("", "not an OGBench single-task name"),
+    ],
+)
+def test_names_that_are_none(env, near):
+    with pytest.raises(UserError, match=near):
+        split_name(env)
+
+
+@pytest.mark.parametrize(
+    "env", ["cube-single-play-singletask-task2-v0", "pointmaze-medium-navigate-singletask-task1-v0"]
+)
+def test_an_episode_depends_on_its_seed_alone(env):
+    """Also on an environment that has played before, and whatever the global random state is."""
+    make = environment_factory(env)
+    fresh, used = make(), make()
+    actions = np.random.default_rng(0).uniform(-1, 1, size=(30, fresh.action_space.shape[0]))
+    used.reset(seed=1)
+    for action in actions[:11]:
+        used.step(action)
+    trajectories = []
+    for environment, global_seed in ((fresh, 5), (used, 6)):
+        np.random.seed(global_seed)
+        before = np.random.get_state()[1].copy()
+        observations = [environment.reset(seed=42)[0]]
+        observations += [environment.step(action)[0] for action in actions]
+        np.testing.assert_array_equal(np.random.get_state()[1], before)
+        trajectories.append(np.stack(observations))
+    np.testing.assert_array_equal(*trajectories)
+    assert (fresh.reset(seed=43)[0] != trajectories[0][0]).any()
+
+
+def test_rewards_of_data_and_environment_agree_row_for_row():
+    """Put the environment into s_t, play a_t: it pays what the relabelled row t says, also in the goal."""
+    environment = make_environment(MAZE)
+    environment.reset(seed=0)
+    episode = collect_episode(replace(recipe_for("pointmaze-medium-navigate"), steps=40), seed=0, split=0, index=0)
+    goal = np.array(environment.unwrapped.cur_goal_xy)
+    episode["qpos"][10] = goal + 0.3  # a visit to the goal
+    episode["qpos"][11] = goal + 3.0
+    ogbench.relabel_utils.relabel_dataset(MAZE, environment, episode)
+    assert set(episode["rewards"]) == {-1.0, 0.0}
+    paid, ended = [], []
+    for qpos, action in zip(episode["qpos"], episode["actions"], strict=True):
+        environment.reset(seed=0)
+        environment.unwrapped.set_xy(qpos)
+        _, reward, terminated, _, _ = environment.step(action)
+        paid.append(reward)
+        ended.append(terminated)
+    np.testing.assert_array_equal(paid, episode["rewards"])
+    np.testing.assert_array_equal(ended, episode["masks"] == 0)
+
+
+def test_prepared_data(tiny, tiny_run):
+    folder = next(o for o in tiny if o.startswith("data.folder=")).removeprefix("data.folder=")
+    config = Config(env="pointmaze-medium-navigate-singletask-task1-v0")
+    config.data.source, config.data.folder, config.data.transitions = "generate", folder, 4000
+    problem = prepare(config)
+    assert len(problem.train["actions"]) == 4000
+    assert len(problem.validation["actions"]) == 1000
+    assert problem.observation_size == problem.action_size == 2
+    assert np.abs(problem.train["actions"]).max() < 1
+    assert problem.train["terminals"].sum() == 4
+    assert "generated" in problem.origin

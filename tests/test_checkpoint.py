@@ -94,7 +94,7 @@ def test_a_changed_byte_is_noticed(tmp_path, name):
 def test_damaged_training_state_does_not_stop_evaluation(tmp_path):
     (save(tmp_path, 3) / "training.safetensors").unlink()
     assert load_checkpoint(tmp_path).step == 3
-    with pytest.raises(UserError, match="cannot be read .FileNotFoundError"):
+    with pytest.raises(UserError, match=r"cannot be read .FileNotFoundError"):
         load_checkpoint(tmp_path, training=True)
 
 
@@ -135,7 +135,7 @@ def test_a_pointer_to_a_folder_that_is_gone_is_a_user_error(tmp_path):
 
 def test_a_file_where_the_folder_should_be_is_a_user_error(tmp_path):
     (tmp_path / "checkpoints").write_text("in the way")
-    with pytest.raises(UserError, match="cannot write the checkpoint to .*checkpoints"):
+    with pytest.raises(UserError, match=r"cannot write the checkpoint to .*checkpoints"):
         save(tmp_path, 1)
 
 

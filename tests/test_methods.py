@@ -20,7 +20,7 @@ NEEDS = {"a_vgf": "gradient", "robust_q": "noisy", "qpilots_m": "flow_map"}
 
 
 def test_every_rule_has_a_method_and_every_method_a_rule():
-    assert METHODS == sorted(METHODS)
+    assert sorted(METHODS) == METHODS
     assert {load_method(name).transport.rule for name in METHODS} == set(RULES)
 
 

@@ -1,4 +1,4 @@
-"""The run directory: whose it is, and that its tables survive repeated, interrupted and concurrent-looking calls."""
+"""The run directory: whose it is, and that its tables survive repeated and interrupted calls."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,9 +81,18 @@ def save_checkpoint(
 
 
 def latest_step(run_dir: Path) -> int | None:
-    """Step of the newest complete checkpoint, or None."""
+    """Step of the newest complete checkpoint, or None.
+
+    Raises:
+        UserError: when the pointer names no checkpoint.
+    """
     pointer = run_dir / "checkpoints" / "latest"
-    return int(pointer.read_text().strip().removeprefix("step-")) if pointer.is_file() else None
+    if not pointer.is_file():
+        return None
+    named = re.fullmatch(r"step-(\d+)\s*", pointer.read_text(errors="replace"))
+    if named is None:
+        raise UserError(f"{pointer} is damaged; write the name of the newest step-... folder beside it into the file")
+    return int(named[1])
 
 
 def load_checkpoint(run_dir: Path, *, training: bool = False) -> Checkpoint:
@@ -109,7 +119,9 @@ def load_checkpoint(run_dir: Path, *, training: bool = False) -> Checkpoint:
             if _sha256(path) != manifest["sha256"][path.name]:
                 raise UserError(f"{path} is damaged (its sha256 is not the manifest's); restore it from a copy")
             tensors[name] = load_file(path)
-    except (OSError, SafetensorError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except UserError:
+        raise
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} cannot be read ({type(error).__name__}: {error}); restore it from a copy") from error
     return Checkpoint(step, tensors["networks"], tensors["training"], manifest)
 

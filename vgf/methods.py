@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import replace
 from importlib import resources
@@ -63,6 +64,6 @@ def budget_at(method: MethodConfig, knob: float) -> Budget:
     """
     if method.transport.knob == "size":
         return replace(configured_budget(method), size=knob)
-    if knob != int(knob):
+    if not math.isfinite(knob) or knob != int(knob):
         raise UserError(f"eval.budgets: method {method.method!r} counts whole steps, {knob} is not one")
     return replace(configured_budget(method), steps=int(knob))

@@ -78,7 +78,12 @@ class Policy:
         self, obs: np.ndarray, budget: Budget | None = None, seed: int = 0, method: str | MethodConfig | None = None
     ) -> np.ndarray:
         """Like :meth:`act`, but return whole chunks to be played open loop: [B, H, A] or [H, A]."""
-        obs = np.asarray(obs, np.float32)
+        try:
+            obs = np.asarray(obs, np.float32)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"obs is not an array of numbers ({error})") from error
+        if seed < 0:
+            raise UserError(f"seed={seed} must be 0 or more")
         size = self.networks.sizes.observation
         if obs.ndim not in (1, 2) or obs.shape[-1] != size:
             raise UserError(
@@ -88,7 +93,9 @@ class Policy:
             raise UserError("obs holds a number that is not finite")
         batch = np.atleast_2d(obs)
         chosen = self.resolve(method)
-        noise = np.stack([particle_noise(seed, row, 0, self.noise_shape(chosen)) for row in range(len(batch))])
+        noise = np.empty((len(batch), *self.noise_shape(chosen)), np.float32)
+        for row in range(len(batch)):
+            noise[row] = particle_noise(seed, row, 0, noise.shape[1:])
         actions = self.decide(batch, noise, budget, chosen).actions
         return actions if obs.ndim == 2 else actions[0]
 

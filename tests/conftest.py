@@ -22,7 +22,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("data")
     return [
         "task=ogbench", f"env={MAZE}", "data.source=generate", "data.transitions=4000", f"data.folder={folder}",
-        "net.hidden=32", "net.layers=2", "train.steps=60", "train.log_every=20", "train.save_every=20",
+        "net.hidden=32", "net.layers=2", "train.steps=60", "train.chunk=3", "train.log_every=20", "train.save_every=20",
         "eval.episodes=2", "eval.environments=2", "eval.budgets=[0,0.1]", "budget.size=0.1",
     ]  # fmt: skip
 

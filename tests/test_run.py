@@ -179,10 +179,11 @@ def test_mode_eval_adds_another_method_and_trains_nothing(vgf_run, tiny_run, tmp
 def test_a_finished_command_given_again_only_evaluates(vgf_run, tiny, tiny_run, tmp_path):
     run_dir = tmp_path / "copy"
     shutil.copytree(tiny_run, run_dir)
-    before = rows(run_dir)
+    before, metrics = rows(run_dir), (run_dir / "metrics.jsonl").read_bytes()
     done = vgf_run(*tiny, f"run_dir={run_dir}")
     assert done.returncode == 0, done.stderr
     assert "trained to its end" in done.stdout
+    assert (run_dir / "metrics.jsonl").read_bytes() == metrics
     clock = ("milliseconds",)
     assert [{k: v for k, v in r.items() if k not in clock} for r in rows(run_dir)] == [
         {k: v for k, v in r.items() if k not in clock} for r in before

@@ -47,7 +47,7 @@ class TrainConfig:
     batch_size: int = 256
     learning_rate: float = 3e-4
     discount: float = 0.99
-    chunk: int = 5  # actions played open loop after one observation
+    chunk: int = 1  # actions played open loop after one observation
     n_step: int | None = None  # rewards summed before bootstrapping; null: the chunk's length
     flow_steps: int = 10  # Euler steps of the reference flow
     expectile: float = 0.9

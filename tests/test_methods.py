@@ -57,11 +57,13 @@ def test_open_fields_come_from_the_rule():
     assert configured_budget(MethodConfig()) == RULES["qgf"].budget
 
 
-def test_the_knob_of_a_rule_that_guides_all_steps_is_infinite():
+def test_a_sweep_over_guided_steps_needs_a_number_of_them():
     method = load_method("qgf")
-    assert knob_of(method) == method.budget.size
     method.transport.knob = "steps"
-    assert knob_of(method) == math.inf
+    with pytest.raises(UserError, match="needs budget.steps"):
+        knob_of(method)
+    method.budget.steps = 4
+    assert knob_of(method) == 4
 
 
 def test_a_step_count_must_be_whole():

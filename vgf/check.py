@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from vgf.config import Config
 from vgf.errors import UserError
-from vgf.methods import budget_at, configured_budget, load_method, missing_extra
+from vgf.methods import budget_at, knob_of, load_method, missing_extra
 from vgf.nets.extras import EXTRAS
 from vgf.speed import choose
 from vgf.transport.landscape import check_aggregate
@@ -76,7 +76,7 @@ def check_config(config: Config) -> None:
     if config.transport.step is not None:
         choose("transport.step", config.transport.step, tuple(STEPS))
     check_aggregate(config.transport.aggregate)
-    configured_budget(config)
+    knob_of(config)
     if config.mode == "train":
         missing_extra(config, config.net.extras)
     for knob in config.eval.budgets or []:

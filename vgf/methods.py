@@ -51,9 +51,15 @@ def missing_extra(method: MethodConfig, trained: Collection[str]) -> None:
 
 
 def knob_of(method: MethodConfig) -> float:
-    """Value of the method's knob at its configured budget. Rules inside the flow guide all steps when none is named."""
+    """Value of the method's knob at its configured budget.
+
+    Raises:
+        UserError: when the knob is the number of guided steps and none is configured.
+    """
     value = getattr(configured_budget(method), method.transport.knob)
-    return float("inf") if value is None else float(value)
+    if value is None:
+        raise UserError(f"method={method.method} with transport.knob={method.transport.knob} needs budget.steps=...")
+    return float(value)
 
 
 def budget_at(method: MethodConfig, knob: float) -> Budget:

@@ -32,7 +32,7 @@ from vgf.report.points import (
 
 __all__ = ["Point", "draw_curve", "read_evaluations", "summarise", "terminal_table", "write_html", "write_report"]
 
-_LEFT = {0, 3, 7}  # columns of words; numbers are aligned at their right end
+_LEFT = {0, 3, 8}  # columns of words; numbers are aligned at their right end
 
 
 def write_report(run_dir: Path, *, title: str, configured: Configured) -> str:
@@ -89,6 +89,7 @@ def terminal_table(points: Sequence[Point], *, configured: Configured) -> str:
         "budget": budget_label,
         "success" if points[0].success else "return": score_text,
         "95 % interval": interval_text,
+        "IQM return": column_text(points, "iqm"),
         "travelled": column_text(points, "travelled"),
         "critic value": column_text(points, "value"),
         "ms/decision": column_text(points, "milliseconds"),

@@ -119,7 +119,7 @@ def _table(points: Sequence[Point], configured: Configured, *, with_step: bool =
     bottom, top = min(point.low for point in points), max(point.high for point in points)
     scale = (0.0, 1.0) if points[0].success else (bottom, top)
     best = None if with_step else best_of_sweep(points, configured)
-    measured = _MEASURED | ({"mean return": "return_mean"} if points[0].success else {"IQM return": "iqm"})
+    measured = _MEASURED | ({"mean return": "return_mean"} if points[0].success else {}) | {"IQM return": "iqm"}
     columns: list[tuple[str, Callable[[Point], str]]] = [
         ("method", lambda p: _chip(p.method, points) + escape(p.method)),
         ("budget", lambda p: escape(budget_label(p)) + _small(remark(p, best, configured))),

@@ -60,7 +60,7 @@ def test_open_fields_come_from_the_rule():
 def test_a_sweep_over_guided_steps_needs_a_number_of_them():
     method = load_method("qgf")
     method.transport.knob = "steps"
-    with pytest.raises(UserError, match="needs budget.steps"):
+    with pytest.raises(UserError, match=r"needs budget.steps"):
         knob_of(method)
     method.budget.steps = 4
     assert knob_of(method) == 4

@@ -28,12 +28,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def vgf_run() -> Callable[..., subprocess.CompletedProcess[str]]:
+def vgf_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run ``python -m vgf.run`` with the given overrides in a process of its own."""
+
+    folder = tmp_path_factory.mktemp("elsewhere")
 
     def run(*overrides: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "vgf.run", *overrides]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=folder)
 
     return run
 

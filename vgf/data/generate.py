@@ -162,7 +162,7 @@ def _make_missing(
                     worker, job = busy.pop(pipe)
                     rows[job], size = _receive(pipe, worker, job)
                     bar.update()
-                    bar.set_postfix_str(f"{sum(rows.values()):,} rows")
+                    bar.set_postfix_str(f"{sum(rows.values()):,} rows", refresh=False)
                     if to_write:
                         require_space(work, size * to_write)
                         to_write = 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -58,7 +61,7 @@ def test_a_step_saved_twice_holds_the_second(tmp_path):
     assert stored(tmp_path) == ["latest", "step-000000005"]
 
 
-@pytest.mark.parametrize("fails_at", ["save_file", "atomic_write_text"])
+@pytest.mark.parametrize("fails_at", ["serialize", "atomic_write_text"])
 def test_a_save_that_breaks_off_leaves_the_older_checkpoint(tmp_path, monkeypatch, fails_at):
     save(tmp_path, 1)
 
@@ -146,3 +149,34 @@ def test_files_are_plain_safetensors(tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == [
         "manifest.json", "networks.safetensors", "training.safetensors",
     ]  # fmt: skip
+
+
+def test_a_full_disk_is_one_line_and_costs_nothing(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=r"cannot write the checkpoint to .*: the disk is full"):
+        save(tmp_path, 2)
+    assert load_checkpoint(tmp_path).step == 1
+
+
+def test_a_pickle_under_our_name_is_refused_and_never_run(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "owned",))
+
+    folder = save(tmp_path, 3)
+    (folder / "networks.safetensors").write_bytes(pickle.dumps(Hostile()))
+    with pytest.raises(UserError):
+        load_checkpoint(tmp_path)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_nothing_in_the_package_reads_a_pickle_from_disk():
+    root = Path(vgf.checkpoint.__file__).parent.parent
+    sources = [p for folder in ("vgf", "tasks", "trainers") for p in (root / folder).rglob("*.py")]
+    reads = re.compile(r"torch\.load\(|pickle\.load\(|joblib\.load\(|allow_pickle=True")
+    assert [p.name for p in sources if reads.search(p.read_text())] == []

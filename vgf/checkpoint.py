@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from vgf.errors import UserError
@@ -67,7 +68,8 @@ def save_checkpoint(
         digests = {}
         for name, tensors in (("networks", networks), ("training", training)):
             path = temporary / f"{name}.safetensors"
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+            # Serialised first, written by us: safetensors' own errors hide a full disk behind a type of its own.
+            path.write_bytes(serialize({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
             digests[path.name] = _sha256(path)
             _flush(path)
         record = {"format": FORMAT, "step": step, "sha256": digests, **manifest}

@@ -89,6 +89,7 @@ def launch(composed: DictConfig, given: list[str]) -> None:
         _train(config, task, trainer, run, device)
     else:
         run = RunDirectory(Path(str(config.run)))
+    torch.set_num_threads(config.threads or 1)  # the other cores step environments
     score_run(config, run, task.environment_factory(config.env), device)
 
 

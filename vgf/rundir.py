@@ -82,7 +82,8 @@ class RunDirectory:
         elif self.path.is_dir() and any(self.path.iterdir()) and not (self.path / "config.yaml").exists():
             raise UserError(f"run_dir={self.path} is not empty and holds no run; choose another run_dir=...")
         atomic_write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
-        atomic_write_text(self.path / "environment.txt", environment_text())
+        if done is None:  # a run that goes on keeps the command and the versions it was begun with
+            atomic_write_text(self.path / "environment.txt", environment_text())
         self._drop_metrics_after(done or 0)
 
     def _require_same(self, config: Config) -> None:
@@ -96,9 +97,11 @@ class RunDirectory:
                 )
 
     def note(self, name: str, text: str) -> None:
-        """Add a line to ``environment.txt``."""
+        """Set a line of ``environment.txt``."""
         path = self.path / "environment.txt"
-        atomic_write_text(path, f"{path.read_text()}{name}: {text}\n")
+        lines = path.read_text().splitlines() if path.is_file() else []
+        kept = [line for line in lines if not line.startswith(f"{name}: ")]
+        atomic_write_text(path, "\n".join([*kept, f"{name}: {text}", ""]))
 
     def log(self, row: Mapping[str, float | int]) -> None:
         """Append one line to ``metrics.jsonl``."""

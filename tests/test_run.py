@@ -171,7 +171,8 @@ def test_mode_eval_adds_another_method_and_trains_nothing(vgf_run, tiny_run, tmp
     points = [(r["method"], r["budget"]) for r in rows(run_dir)]
     assert set(points) == {("qgf", "0"), ("qgf", "0.1"), ("best_of_n", "0"), ("vgf", "0"), ("vgf", "2"), ("vgf", "3")}
     assert len(points) == 12  # eval.episodes is the run's own
-    assert "vgf" in (run_dir / "report.html").read_text()
+    assert re.search(r"vgf\s+steps 2", done.stdout)  # the knob of the method that is evaluated, not of the run's own
+    assert "the best of 10 unmoved samples" in (run_dir / "report.html").read_text()
     assert (run_dir / "metrics.jsonl").read_bytes() == metrics
     assert all((parameters(run_dir)[k] == v).all() for k, v in trained.items())
 

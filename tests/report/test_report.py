@@ -274,7 +274,7 @@ def test_a_better_budget_is_told_as_picked_after_the_fact(run: Path) -> None:
 
 def test_budget_zero_of_a_method_that_selects_is_not_called_the_reference_alone(tmp_path: Path) -> None:
     run = write_rows(tmp_path / "run", rows_of("vgf", {0: 0.5, 3: 0.9}))
-    (run / "config.yaml").write_text("transport: {particles: 4, knob: steps}\n")
+    (run / "config.yaml").write_text("method: vgf\ntransport: {particles: 4, knob: steps}\n")
     write_report(run, title="t", configured=("vgf", 3))
     assert "(vgf, steps 3)" in Page(run / "report.html").words
     assert "the best of 4 unmoved samples in 50" in Page(run / "report.html").words

@@ -50,8 +50,10 @@ def write_report(run_dir: Path, *, title: str, configured: Configured) -> str:
         UserError: ``eval.csv`` is missing or broken.
     """
     run_dir = Path(run_dir)
-    knob = read_facts(run_dir).get("transport.knob")
-    points = summarise(read_evaluations(run_dir), knobs={configured[0]: knob} if configured and knob else None)
+    facts = read_facts(run_dir)
+    knob = facts.get("transport.knob")
+    own = configured and knob and facts.get("method") == configured[0]  # else another method is being evaluated
+    points = summarise(read_evaluations(run_dir), knobs={configured[0]: knob} if configured and own else None)
     lines = [terminal_table(points, configured=configured)]
     jobs: dict[str, Callable[[], None]] = {
         "curve.png": partial(_write_curve, run_dir, points, title=title, configured=configured),

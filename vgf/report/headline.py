@@ -67,7 +67,8 @@ def _statement(subject: str, point: Point, *, first: bool) -> str:
 
 def _unmoved(reference: Point, configured: Configured, facts: Facts) -> str:
     """Budget 0 of a method that selects among particles is the best of several reference samples."""
-    own = facts.get("transport.particles") if configured and configured[0] == reference.method else None
+    stored = configured and configured[0] == reference.method == facts.get("method")  # else config.yaml is another's
+    own = facts.get("transport.particles") if stored else None
     particles = own if isinstance(own, int) else _particles(reference.method)
     return f"the best of {particles} unmoved samples" if particles > 1 else "the reference alone"
 

@@ -16,7 +16,7 @@ from vgf.transport.landscape import check_aggregate
 from vgf.transport.select import SELECTORS
 
 METHODS = method_names()
-NEEDS = {"a_vgf": "gradient", "robust_q": "noisy", "qpilots_m": "flow_map"}
+NEEDS = {"cfgrl": "optimal", "a_vgf": "gradient", "robust_q": "noisy", "qpilots_m": "flow_map"}
 
 
 def test_every_rule_has_a_method_and_every_method_a_rule():

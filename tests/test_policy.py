@@ -10,9 +10,10 @@ import torch
 from vgf import Budget, UserError, load
 from vgf.evaluation import particle_noise
 from vgf.methods import budget_at, knob_of, load_method, method_names
-from vgf.transport import RULES, select
+from vgf.transport import RULES
+from vgf.transport.select import Candidates, get_selector
 
-TRAINED = [m for m in method_names() if m not in ("a_vgf", "robust_q", "qpilots_m")]
+TRAINED = [m for m in method_names() if m not in ("a_vgf", "robust_q", "qpilots_m", "cfgrl")]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,8 @@ def test_the_seed_is_the_noise(policy):
 def test_budget_zero_is_the_reference(policy, method, budget):
     config = load_method(method)
     noise = torch.from_numpy(np.stack([particle_noise(9, row, 0, policy.noise_shape(config)) for row in range(3)]))
-    count, s = noise.shape[1], torch.from_numpy(OBS)
+    count, s = config.transport.particles, torch.from_numpy(OBS)
+    noise, spare = noise[:, :count], noise[:, count:]
     x = noise.flatten(0, 1)
     with torch.no_grad():
         for k in range(policy.flow_steps):
@@ -51,7 +53,11 @@ def test_budget_zero_is_the_reference(policy, method, budget):
         heads = policy.networks.target_critic if config.transport.critic == "target" else policy.networks.critic
         values = heads(s.repeat_interleave(count, 0), x.flatten(0, 1))
         values = (values.amin(0) if config.transport.aggregate == "min" else values.mean(0)).view(3, count)
-    chosen = x[torch.arange(3), select(config.transport.select, values)].view(3, -1, 2)
+    uniform = torch.special.ndtr(spare.flatten(1)[:, :count])
+    gumbel = -torch.log(-torch.log(uniform)) if spare.numel() else None
+    selector = get_selector(config.transport.select)
+    weights = selector.weigh(Candidates(values, gumbel, policy.networks.value(s).detach()))
+    chosen = x[torch.arange(3), weights.argmax(-1)].view(3, -1, 2)
     np.testing.assert_array_equal(policy.act_chunk(OBS, budget, seed=9, method=method), chosen.numpy())
 
 

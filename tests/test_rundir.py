@@ -174,11 +174,20 @@ def test_metrics_of_a_run_that_never_saved_start_anew(tmp_path):
 
 
 def test_evaluations_are_rows(run):
-    run.add_evaluation(20, "qgf", 0.1, [EpisodeRecord(0, -3.5, 1.0, 7, 0.25, -1.0, 2.0), EpisodeRecord(1, length=4)])
+    run.add_evaluation(
+        20, "qgf", 0.1, [EpisodeRecord(0, -3.5, 1.0, 7, 0.25, -1.0, 2.0, -1.5), EpisodeRecord(1, length=4)]
+    )
     first, second = rows(run.path)
     assert tuple(first) == EVAL_COLUMNS
-    assert list(first.values()) == ["20", "qgf", "0.1", "0", "-3.5", "1", "7", "0.25", "-1", "2"]
+    assert list(first.values()) == ["20", "qgf", "0.1", "0", "-3.5", "1", "7", "0.25", "-1", "2", "-1.5"]
     assert second["success"] == ""  # the environment never said
+
+
+def test_rows_of_a_version_without_a_judge_are_kept(run):
+    old = ",".join(EVAL_COLUMNS[:-1]) + "\n20,qgf,0.1,0,-3.5,1,7,0.25,-1,2\n"
+    (run.path / "eval.csv").write_text(old)
+    run.add_evaluation(20, "qgf", 0.3, [EpisodeRecord(0, judged=-1.5)])
+    assert [(r["budget"], r["judge"]) for r in rows(run.path)] == [("0.1", ""), ("0.3", "-1.5")]
 
 
 def test_the_same_point_is_replaced_and_others_stay(run):

@@ -1,105 +1,38 @@
-r"""Losses of the networks that only some rules need, trained beside the reference flow and the critic.
+"""Extras afterwards: networks that single rules need, trained on top of a finished run that stays as it is.
 
-Each is a pure function of the networks and a :class:`Draw`, the random numbers of the main update
-(and some spare ones), and trains no network but its own.
+    python -m vgf.run trainer=extras init=RUN_DIR "net.extras=[flow_map]"
 
-gradient (A-VGF), on data actions only:
-    :math:`\| f(s,a) - \nabla_a \tfrac1E \sum_e Q_e(s,a) \|^2`
-
-noisy (RobustQ):
-    :math:`\sum_e (Q_{r,e}(s, x_t, t) - \bar Q_e(s,a))^2, \; x_t = (1-t) x_0 + t a`
-
-flow_map (QPILOTS-M): u* the exact posterior velocity (GLASS, ``transport/posterior.py``), s < u inner times,
-    :math:`\| w(s,s,I_s) - u^* \|^2 + \tfrac12 \| w(s,u,I_s) - [\gamma w(s,m,I_s) + (1-\gamma) w(m,u,I_m)] \|^2`
-    with m = s + gamma (u - s), I_m = I_s + (m - s) w(s,m,I_s), no gradient through the bracket.
-
-Deviations and choices: the paper does not say which consistency loss it takes; this is the one
-without a Jacobian-vector product (PSD). lambda_diag = 1, lambda_cons = 0.5 are the paper's. The outer
-time is uniform with a tenth at zero, inner times are sorted uniforms below 0.99, where the target's
-division by 1 - s is still harmless. The flow map's target follows at ``train.target_rate``.
+The new run holds the old one's reference and critics, bit for bit, and the new networks beside them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import cast
-
 import torch
-from torch import Tensor
 
-from vgf.data.store import Batch
-from vgf.losses import flow_matching_pair, masked_mean
-from vgf.nets import ActorCritic
-from vgf.nets.extras import FlowMap
-from vgf.transport.posterior import glass_velocity
+from vgf.config import Config
+from vgf.errors import UserError
+from vgf.problem import Problem
+from vgf.rundir import RunDirectory
+from vgf.trainers import loop
+from vgf.trainers.extra_losses import EXTRA_LOSSES
+from vgf.trainers.terms import Term
 
-__all__ = ["EXTRA_LOSSES", "Draw", "action_gradient"]
+__all__ = ["objective", "train"]
 
 
-@dataclass(frozen=True)
-class Draw:
-    """What one update is computed from.
+def objective(config: Config) -> dict[str, Term]:
+    """The losses of the extras alone."""
+    return {name: EXTRA_LOSSES[name] for name in config.net.extras}
 
-    Attributes:
-        batch: chunked transitions.
-        noise: x_0, the flow's starting points [B, D].
-        t: flow times [B, 1].
-        spare: standard normal numbers for the flow map's inner noise and times [B, D + 5]; None without one.
+
+def train(config: Config, problem: Problem, run: RunDirectory, device: torch.device) -> int:
+    """Train ``net.extras`` alone; see :func:`vgf.trainers.loop.train`.
+
+    Raises:
+        UserError: without ``init`` or extras, and what the loop raises.
     """
-
-    batch: Batch
-    noise: Tensor
-    t: Tensor
-    spare: Tensor | None
-
-
-ExtraLoss = Callable[[ActorCritic, Draw], Tensor]
-
-_CONSISTENCY = 0.5
-_ZERO_OUTER_TIME = 0.1
-_LAST_INNER_TIME = 0.99
-
-
-def action_gradient(q: Callable[[Tensor, Tensor], Tensor], s: Tensor, a: Tensor) -> Tensor:
-    """Gradient of a sum of critic values with respect to the actions: [B, D]."""
-    with torch.enable_grad():
-        a = a.detach().requires_grad_()
-        return torch.autograd.grad(q(s, a).sum(), a)[0]
-
-
-def _gradient(nets: ActorCritic, draw: Draw) -> Tensor:
-    s, a = draw.batch.observations, draw.batch.actions
-    target = action_gradient(lambda s, a: nets.critic(s, a).mean(0), s, a)  # [B, D]
-    return masked_mean((nets.extras["gradient"](s, a) - target).square(), draw.batch.valid_actions)
-
-
-def _noisy(nets: ActorCritic, draw: Draw) -> Tensor:
-    s, a = draw.batch.observations, draw.batch.actions
-    x_t, _ = flow_matching_pair(a, draw.noise, draw.t)
-    with torch.no_grad():
-        q = nets.target_critic(s, a)  # [E, B]
-    return masked_mean((nets.extras["noisy"](s, x_t, draw.t) - q).square().sum(0), draw.batch.valid)
-
-
-def _flow_map(nets: ActorCritic, draw: Draw) -> Tensor:
-    c, a, w = draw.batch.observations, draw.batch.actions, cast(FlowMap, nets.extras["flow_map"]).average
-    assert draw.spare is not None
-    eps, uniform = draw.spare[:, :-5], torch.special.ndtr(draw.spare[:, -5:])  # [B, D], [B, 5]
-    outer, coin, s, u, gamma = uniform.split(1, dim=1)
-    outer = outer * (coin > _ZERO_OUTER_TIME)
-    s, u = _LAST_INNER_TIME * torch.minimum(s, u), torch.maximum(s, u)
-    x_t, _ = flow_matching_pair(a, draw.noise, outer)
-    inner, _ = flow_matching_pair(a, eps, s)
-
-    with torch.no_grad():
-        exact = glass_velocity(nets.velocity, c, x_t, outer, inner, s)
-        m = s + gamma * (u - s)
-        first = w(c, x_t, outer, inner, s, m)
-        composed = gamma * first + (1 - gamma) * w(c, x_t, outer, inner + (m - s) * first, m, u)
-    diagonal = (w(c, x_t, outer, inner, s, s) - exact).square()
-    consistency = (w(c, x_t, outer, inner, s, u) - composed).square()
-    return masked_mean(diagonal + _CONSISTENCY * consistency, draw.batch.valid_actions)
-
-
-EXTRA_LOSSES: dict[str, ExtraLoss] = {"gradient": _gradient, "noisy": _noisy, "flow_map": _flow_map}
+    if config.init is None:
+        raise UserError("trainer=extras adds networks to a finished run; give it as init=RUN_DIR")
+    if not config.net.extras:
+        raise UserError("trainer=extras has nothing to train; name networks, such as net.extras=[flow_map]")
+    return loop.train(config, problem, run, device, objective(config))

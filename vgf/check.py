@@ -9,9 +9,12 @@ from omegaconf import OmegaConf
 
 from vgf.config import Config
 from vgf.errors import UserError
-from vgf.methods import budget_at, knob_of, load_method, missing_extra
+from vgf.methods import budget_at, knob_of, load_method, missing_extra, stays_put
 from vgf.nets.extras import EXTRAS
+from vgf.nets.mlp import ACTIVATIONS
+from vgf.nets.sources import SOURCES
 from vgf.speed import choose
+from vgf.transport import get_rule
 from vgf.transport.landscape import check_aggregate
 from vgf.transport.select import SELECTORS
 from vgf.transport.steps import STEPS
@@ -34,6 +37,12 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "train.n_step": (1, None),
     "train.flow_steps": (1, None),
     "train.expectile": (0, 1),
+    "train.sql_alpha": (1e-6, None),
+    "train.td.particles": (1, None),
+    "train.td.alpha": (1e-6, None),
+    "train.actor.alpha": (0, None),
+    "train.actor.critic_alpha": (0, None),
+    "train.actor.inverse_temperature": (0, None),
     "train.target_rate": (0, 1),
     "train.log_every": (1, None),
     "train.save_every": (1, None),
@@ -42,6 +51,9 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "eval.environments": (1, None),
     "eval.processes": (1, None),
     "transport.particles": (1, None),
+    "transport.temperature": (1e-6, None),
+    "transport.expectile": (0, 1),
+    "transport.gate": (1, None),
     "seed": (0, None),
     "threads": (1, None),
 }
@@ -55,6 +67,10 @@ _CHOICES = {
     "train.precision": ("auto", "float32", "bfloat16"),
     "transport.knob": ("steps", "size"),
     "transport.critic": ("target", "online"),
+    "train.critic": ("iql", "sql", "sarsa", "td"),
+    "train.td.moved_by": ("target", "online"),
+    "net.reference": ("flow", "gaussian"),
+    "net.activation": tuple(ACTIVATIONS),
 }
 
 
@@ -72,14 +88,37 @@ def check_config(config: Config) -> None:
         choose(key, OmegaConf.select(tree, key), valid)
     for name in config.net.extras:
         choose("net.extras", name, tuple(EXTRAS))
+    for name in config.train.freeze:
+        choose("train.freeze", name, ("flow", "q", "v", "policy", "judge", "extras"))
+    if config.net.policy is not None:
+        choose("net.policy", config.net.policy, tuple(SOURCES))
+    _check_training(config)
     choose("transport.select", config.transport.select, tuple(SELECTORS))
     if config.transport.step is not None:
         choose("transport.step", config.transport.step, tuple(STEPS))
-    check_aggregate(config.transport.aggregate)
+    for aggregate in (config.transport.aggregate, config.train.aggregate, config.train.td.aggregate):
+        check_aggregate(aggregate)
     knob_of(config)
     if config.mode == "train":
         missing_extra(config, config.net.extras)
+    if config.budget.auto and stays_put(config.method):
+        raise UserError(f"budget=auto: method={config.method} has no budget to turn")
     for knob in config.eval.budgets or []:
         budget_at(config, knob)
     for name in config.eval.baselines:
         load_method(name)
+
+
+def _check_training(config: Config) -> None:
+    """Parts of training that need one another."""
+    train = config.train
+    if train.critic == "td":
+        for name, (_, option) in EXTRAS.items():
+            if option in get_rule(train.td.rule).options and name not in config.net.extras:
+                raise UserError(f"train.td.rule={train.td.rule} needs a network of its own; add net.extras=[{name}]")
+    learns_v = config.trainer in ("offline", "extras") and train.critic in ("iql", "sql")
+    if "optimal" in config.net.extras and not learns_v:
+        raise UserError(
+            f"net.extras=[optimal] clones actions better than V(s), which train.critic={train.critic} with "
+            f"trainer={config.trainer} does not learn; use train.critic=iql"
+        )

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
-    "BudgetConfig", "Config", "DataConfig", "EvalConfig", "MethodConfig", "NetConfig", "TrainConfig", "TransportConfig",
+    "ActorConfig", "BudgetConfig", "Config", "DataConfig", "EvalConfig", "MethodConfig", "NetConfig", "TDConfig",
+    "TrainConfig", "TransportConfig",
 ]  # fmt: skip
 
 
@@ -36,7 +37,35 @@ class NetConfig:
     hidden: int = 256
     layers: int = 3
     heads: int = 2  # critics in the ensemble
-    extras: list[str] = field(default_factory=list)  # gradient (a_vgf), noisy (robust_q), flow_map (qpilots_m)
+    extras: list[str] = field(default_factory=list)  # for single rules: gradient, noisy, flow_map, optimal
+    reference: str = "flow"  # the behaviour-cloned source of particles: flow | gaussian
+    policy: str | None = None  # a source trained for reward in its place; the trainers that have one set it
+    judge: bool = True  # critics of the held-out episodes, which value moved particles and never move one
+    activation: str = "gelu"  # gelu | relu
+    policy_norm: bool = True  # LayerNorm in sources; critics always have it
+
+
+@dataclass
+class TDConfig:
+    """The particles of a TD target (train.critic=td): how the source's actions are moved before they are valued."""
+
+    rule: str = "vgf"
+    particles: int = 10
+    steps: int | None = None  # budget of the move; null: the rule's default
+    size: float | None = None
+    moved_by: str = "online"  # the critic that moves: online | target; the target critic values
+    aggregate: str = "mean"  # of the heads that move; train.aggregate is of those that value
+    alpha: float = 0.2
+
+
+@dataclass
+class ActorConfig:
+    """Train-time baselines: how strongly a policy is trained away from the reference."""
+
+    alpha: float = 10.0  # FQL: weight of the distance from the reference; ReBRAC: beta_1
+    critic_alpha: float = 0.0  # ReBRAC: beta_2, the same distance in the TD target
+    inverse_temperature: float = 0.1  # QAM: tau, weight of the value gradient
+    normalize_q: bool = False  # FQL: divide Q by its mean size
 
 
 @dataclass
@@ -50,7 +79,13 @@ class TrainConfig:
     chunk: int = 1  # actions played open loop after one observation
     n_step: int | None = None  # rewards summed before bootstrapping; null: the chunk's length
     flow_steps: int = 10  # Euler steps of the reference flow
-    expectile: float = 0.9
+    critic: str = "iql"  # iql | sql | sarsa | td
+    expectile: float = 0.9  # of iql
+    sql_alpha: float = 1.0  # of sql
+    aggregate: str = "min"  # how target heads become one value
+    td: TDConfig = field(default_factory=TDConfig)
+    actor: ActorConfig = field(default_factory=ActorConfig)
+    freeze: list[str] = field(default_factory=list)  # networks that stay as they are: flow, q, v, policy, judge, extras
     target_rate: float = 0.005  # of the Polyak average
     precision: str = "auto"  # of the forward pass: float32 | bfloat16 | auto (bfloat16 where the hardware has it)
     log_every: int = 500
@@ -64,7 +99,11 @@ class TransportConfig:
     rule: str = "qgf"
     knob: str = "size"  # the budget field that eval.budgets sweeps: steps | size
     particles: int = 1
-    select: str = "first"
+    select: str = "first"  # first | max | mean | softmax | expectile | keep_best
+    temperature: float = 1.0  # of select=softmax
+    expectile: float = 0.9  # of select=expectile
+    gate: float | None = None  # a particle stops where heads disagree this many times as much as at its twin
+    keep_best: bool = False  # a particle that a move makes worth less stays where it was
     critic: str = "target"  # which critic moves and selects: target | online
     aggregate: str = "min"
     alpha: float = 1.0
@@ -77,6 +116,7 @@ class TransportConfig:
 class BudgetConfig:
     """The configured budget; null fields take the rule's default."""
 
+    auto: bool = False  # budget=auto: the method's knob where the judge's value peaks
     steps: int | None = None
     size: float | None = None
     radius: float | None = None
@@ -114,6 +154,7 @@ class Config(MethodConfig):
     mode: str = "train"  # train | eval
     env: str = "cube-single-play-singletask-task2-v0"
     seed: int = 0
+    init: str | None = None  # a run directory whose networks (and settings) training starts from
     run: str | None = None  # mode=eval: the run directory to evaluate
     run_dir: str = "runs/${env}/${preset}-seed${seed}"
     resume: str = "auto"  # auto: go on with the run in run_dir | never: refuse to touch it

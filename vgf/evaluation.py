@@ -32,12 +32,14 @@ class Decision:
     Attributes:
         actions: chunks to play open loop, [B, H, A].
         travelled: RMS distance per coordinate of the chosen particle from its twin, [B].
-        values: critic value of the chosen particle, [B].
+        values: what the critic that moves thinks of the chosen particle, [B].
+        judged: what the judge thinks of it, [B]; NaN without a judge.
     """
 
     actions: np.ndarray
     travelled: np.ndarray
     values: np.ndarray
+    judged: np.ndarray
 
 
 @dataclass
@@ -49,7 +51,7 @@ class EpisodeRecord:
         episode_return: undiscounted sum of rewards.
         success: 1.0 when the environment said so at any step, else 0.0; NaN when it never says.
         length: environment steps.
-        travelled, value: means over the episode's decisions.
+        travelled, value, judged: means over the episode's decisions.
         milliseconds: wall time of the policy a decision, shared among the slots of a batched call.
     """
 
@@ -60,12 +62,13 @@ class EpisodeRecord:
     travelled: float = 0.0
     value: float = 0.0
     milliseconds: float = 0.0
+    judged: float = 0.0
     decisions: int = field(default=0, repr=False)
 
-    def add(self, travelled: float, value: float, milliseconds: float) -> None:
+    def add(self, **measured: float) -> None:
         """Count one more decision into the running means."""
         self.decisions += 1
-        for name, x in (("travelled", travelled), ("value", value), ("milliseconds", milliseconds)):
+        for name, x in measured.items():
             setattr(self, name, getattr(self, name) + (x - getattr(self, name)) / self.decisions)
 
 
@@ -116,7 +119,12 @@ def evaluate(
             e = playing[slot]
             assert e is not None
             record = records[e]
-            record.add(float(decision.travelled[slot]), float(decision.values[slot]), milliseconds)
+            record.add(
+                travelled=float(decision.travelled[slot]),
+                value=float(decision.values[slot]),
+                judged=float(decision.judged[slot]),
+                milliseconds=milliseconds,
+            )
             record.episode_return += outcome.reward
             record.length += outcome.steps
             if outcome.success is not None:

@@ -10,18 +10,24 @@ from typing import cast
 
 from omegaconf import OmegaConf
 
-from vgf.config import MethodConfig
+from vgf.config import BudgetConfig, MethodConfig
 from vgf.errors import UserError, did_you_mean
 from vgf.nets.extras import EXTRAS
 from vgf.transport import Budget, get_rule
 
-__all__ = ["budget_at", "configured_budget", "knob_of", "load_method", "method_names", "missing_extra"]
+__all__ = [
+    "ALL", "budget_at", "configured_budget", "knob_of", "load_method", "method_names", "missing_extra", "stays_put",
+    "with_knob",
+]  # fmt: skip
+
+ALL = "all"  # not a method: all of them
 
 
 def method_names() -> list[str]:
     """Names of all methods, sorted."""
     folder = resources.files("vgf.configs") / "method"
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    names = {f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")}
+    return sorted(names - {ALL})
 
 
 def load_method(name: str) -> MethodConfig:
@@ -48,6 +54,17 @@ def missing_extra(method: MethodConfig, trained: Collection[str]) -> None:
     for name, (_, option) in EXTRAS.items():
         if option in wanted and name not in trained:
             raise UserError(f"method={method.method} needs a network of its own; train with net.extras=[{name}]")
+
+
+def stays_put(method: str) -> bool:
+    """Whether a method of this name moves no particle, whatever its budget."""
+    return method in method_names() and get_rule(load_method(method).transport.rule).where == "nowhere"
+
+
+def with_knob(method: MethodConfig, knob: float) -> BudgetConfig:
+    """The configured budget with its knob set to a value, and no longer ``auto``."""
+    turned = budget_at(method, knob)
+    return BudgetConfig(auto=False, steps=turned.steps, size=turned.size, radius=turned.radius)
 
 
 def knob_of(method: MethodConfig) -> float:

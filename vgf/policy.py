@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,15 +16,40 @@ from vgf.errors import UserError
 from vgf.evaluation import Decision, particle_noise
 from vgf.methods import configured_budget, load_method, missing_extra
 from vgf.nets import ActorCritic, NetSizes
-from vgf.nets.extras import EXTRAS
-from vgf.rundir import read_config
-from vgf.transport import Budget, Moved, get_rule, select, transport
+from vgf.nets.extras import networks_for
+from vgf.rundir import read_auto_budget, read_config
+from vgf.transport import Budget, Moved, get_rule, transport
+from vgf.transport.distance import travelled
+from vgf.transport.landscape import aggregate_heads
+from vgf.transport.select import Candidates, get_selector, select
 
-__all__ = ["Policy", "load"]
+__all__ = ["Choice", "Policy", "load"]
 
 
-def load(run_dir: str | Path, *, device: str | torch.device = "cpu") -> Policy:
+@dataclass(frozen=True)
+class Choice:
+    """One action an observation.
+
+    Attributes:
+        actions: the chosen particles, flattened chunks [B, D].
+        twins: the same choice among the unmoved particles [B, D].
+        moved: all particles.
+    """
+
+    actions: Tensor
+    twins: Tensor
+    moved: Moved
+
+
+def load(
+    run_dir: str | Path, *, method: str | MethodConfig | None = None, device: str | torch.device = "cpu"
+) -> Policy:
     """Load the policy of a run directory: newest checkpoint, method and budget as configured.
+
+    Args:
+        run_dir: directory of a training run.
+        method: what a call that names no method uses; None: the run's own, at its own budget.
+        device: where the networks live.
 
     Raises:
         UserError: when the directory is no run, holds no checkpoint, or a damaged one.
@@ -32,7 +58,10 @@ def load(run_dir: str | Path, *, device: str | torch.device = "cpu") -> Policy:
     checkpoint = load_checkpoint(Path(run_dir))
     networks = ActorCritic(NetSizes(**checkpoint.manifest["sizes"])).to(device)
     networks.load_state_dict(checkpoint.networks)
-    return Policy(networks, config, checkpoint.manifest["flow_steps"], checkpoint.step)
+    if method is None:
+        method = replace(config, budget=read_auto_budget(Path(run_dir))) if config.budget.auto else config
+    chosen = load_method(method) if isinstance(method, str) else method
+    return Policy(networks, chosen, checkpoint.manifest["flow_steps"], checkpoint.step)
 
 
 class Policy:
@@ -50,7 +79,7 @@ class Policy:
     def __init__(self, networks: ActorCritic, method: MethodConfig, flow_steps: int, step: int = 0) -> None:
         self.networks = networks.eval().requires_grad_(False)
         self.method = method
-        self.flow_steps = flow_steps
+        self.flow_steps = networks.source.steps or flow_steps
         self.step = step
 
     def act(
@@ -96,7 +125,7 @@ class Policy:
         noise = np.empty((len(batch), *self.noise_shape(chosen)), np.float32)
         for row in range(len(batch)):
             noise[row] = particle_noise(seed, row, 0, noise.shape[1:])
-        actions = self.decide(batch, noise, budget, chosen).actions
+        actions = self._chunks(self.choose(self._put(batch), self._put(noise), budget, chosen).actions)
         return actions if obs.ndim == 2 else actions[0]
 
     def resolve(self, method: str | MethodConfig | None) -> MethodConfig:
@@ -106,26 +135,46 @@ class Policy:
         return load_method(method) if isinstance(method, str) else method
 
     def noise_shape(self, method: MethodConfig) -> tuple[int, int]:
-        """(N, D) of the noise one decision takes."""
-        return method.transport.particles, self.networks.sizes.particle
+        """(N + R, D) of the noise one decision takes: N particles, and R rows more for a selector that draws."""
+        particles, entries = method.transport.particles, self.networks.sizes.particle
+        draws = get_selector(method.transport.select).draws
+        return particles + (math.ceil(particles / entries) if draws else 0), entries
 
     def decide(self, obs: np.ndarray, noise: np.ndarray, budget: Budget | None, method: MethodConfig) -> Decision:
-        """Move the particles of ``noise`` [B, N, D] and choose one an observation [B, S]."""
-        device = next(self.networks.parameters()).device
-        moved = self.move(torch.from_numpy(obs).to(device), torch.from_numpy(noise).to(device), budget, method)
-        chosen = select(method.transport.select, moved.values)  # [B]
-        rows = torch.arange(len(chosen), device=device)
-        sizes = self.networks.sizes
+        """Move the particles of ``noise`` (see :meth:`noise_shape`), choose one an observation [B, S], and value it."""
+        states = self._put(obs)
+        choice = self.choose(states, self._put(noise), budget, method)
         return Decision(
-            actions=moved.particles[rows, chosen].view(-1, sizes.chunk, sizes.action).cpu().numpy(),
-            travelled=moved.travelled[rows, chosen].cpu().numpy(),
-            values=moved.values[rows, chosen].cpu().numpy(),
+            actions=self._chunks(choice.actions),
+            travelled=travelled(choice.actions, choice.twins).cpu().numpy(),
+            values=self.value(states, choice.actions, method).cpu().numpy(),
+            judged=self.judge(states, choice.actions).cpu().numpy(),
         )
+
+    @torch.no_grad()
+    def choose(self, obs: Tensor, noise: Tensor, budget: Budget | None, method: MethodConfig) -> Choice:
+        """Move particles and weigh them: obs [B, S], noise as of :meth:`noise_shape` -> one action an observation."""
+        how = method.transport
+        selector = get_selector(how.select)
+        moved = self.move(obs, noise[:, : how.particles], budget, method)
+        assert moved.twins is not None
+        spare = noise[:, how.particles :].flatten(1)[:, : how.particles]  # [B, N] standard normal numbers
+        weights = selector.weigh(
+            Candidates(
+                moved.values,
+                gumbel=-torch.special.ndtr(spare).log().neg().log() if selector.draws else None,
+                state_value=self.networks.value(obs) if selector.needs_state_value else None,
+                temperature=how.temperature,
+                expectile=how.expectile,
+            )
+        )
+        return Choice(select(weights, moved.particles), select(weights, moved.twins), moved)
 
     def move(self, obs: Tensor, noise: Tensor, budget: Budget | None, method: MethodConfig) -> Moved:
         """Apply a method's rule: obs [B, S], noise [B, N, D] -> particles [B, N, D]."""
         how = method.transport
         default = configured_budget(method)
+        missing_extra(method, self.networks.sizes.extras)
         return transport(
             how.rule,
             obs,
@@ -139,15 +188,31 @@ class Policy:
             bandwidth=how.bandwidth,
             step=how.step,
             start_is_noise=True,
-            **self._rule_options(method),
+            gate=how.gate,
+            keep_best=how.keep_best or get_selector(how.select).keep_best,
+            **dict(how.options) | networks_for(get_rule(how.rule).options, self.networks.extras),
         )
 
-    def _rule_options(self, method: MethodConfig) -> dict[str, Any]:
-        """The rule's own options: numbers from the configuration, networks that the run trained for it."""
-        missing_extra(method, self.networks.sizes.extras)
-        wanted = get_rule(method.transport.rule).options
-        networks = {option: self.networks.extras[name] for name, (_, option) in EXTRAS.items() if option in wanted}
-        return dict(method.transport.options) | networks
+    @torch.no_grad()
+    def value(self, obs: Tensor, actions: Tensor, method: MethodConfig) -> Tensor:
+        """What the critic that moves thinks of flattened chunks: obs [B, S], actions [B, D] -> [B]."""
+        return aggregate_heads(
+            _CRITICS[method.transport.critic](self.networks)(obs, actions), method.transport.aggregate
+        )
+
+    @torch.no_grad()
+    def judge(self, obs: Tensor, actions: Tensor) -> Tensor:
+        """What the judge, which never moved anything, thinks of them, mean over its heads: [B]; NaN without a judge."""
+        if self.networks.judge is None:
+            return torch.full_like(actions[:, 0], float("nan"))
+        return self.networks.judge.target_critic(obs, actions).mean(0)
+
+    def _put(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(next(self.networks.parameters()).device)
+
+    def _chunks(self, actions: Tensor) -> np.ndarray:
+        sizes = self.networks.sizes
+        return actions.view(-1, sizes.chunk, sizes.action).cpu().numpy()
 
 
 _CRITICS = {"target": lambda nets: nets.target_critic, "online": lambda nets: nets.critic}

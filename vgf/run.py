@@ -29,6 +29,7 @@ from vgf.checkpoint import latest_step
 from vgf.complaints import one_line
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
+from vgf.probe import write_probe
 from vgf.rundir import RunDirectory, read_config
 from vgf.scoring import score_run
 from vgf.speed import pick_device
@@ -36,7 +37,8 @@ from vgf.speed import pick_device
 __all__ = ["launch", "main"]
 
 _TASKS = {"ogbench": "vgf.tasks.ogbench"}
-_TRAINERS = {"offline": "vgf.trainers.offline"}
+_DEMONSTRATIONS = {"toy": "vgf.tasks.toy"}  # nothing to train or to play: one call shows it all
+_TRAINERS = {name: f"vgf.trainers.{name}" for name in ("offline", "extras", "fql", "rebrac", "qam")}
 
 
 def main() -> None:
@@ -74,8 +76,18 @@ def launch(composed: DictConfig, given: list[str]) -> None:
     for key in given:
         if key.lstrip("+~") != key:
             raise UserError(f"{key}: keys can be set, not added or removed; write {key.lstrip('+~')}=...")
+    if composed.task in _DEMONSTRATIONS:
+        folder = Path(composed.run_dir if "run_dir" in given else f"runs/{composed.task}-seed{composed.seed}")
+        print(importlib.import_module(_DEMONSTRATIONS[composed.task]).demonstrate(composed.seed, folder))
+        return
     if composed.mode == "eval":
-        composed = _stored_with(composed, given)
+        if composed.run is None:
+            raise UserError("mode=eval needs run=DIR, the run_dir of a training run")
+        composed = _stored_with(composed, given, composed.run)
+    elif composed.init is not None:
+        composed = _stored_with(composed, ["trainer", "run_dir", *given], composed.init)
+        if "run_dir" not in given:
+            composed.run_dir = f"{str(composed.init).rstrip('/')}-{composed.trainer}"
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
     check_config(config)
@@ -100,6 +112,7 @@ def _train(config: Config, task: ModuleType, trainer: ModuleType, run: RunDirect
         return
     problem = task.prepare(config)
     run.note("data", problem.origin)
+    write_probe(run.path, problem)
     print(f"{problem.name}: {len(problem.train['actions']):,} transitions ({problem.origin}); run directory {run.path}")
     try:
         trainer.train(config, problem, run, device)
@@ -119,16 +132,19 @@ def _useful_threads(config: Config) -> int:
     return (os.cpu_count() or 1) if config.train.batch_size * config.net.hidden > 2**17 else 1
 
 
-def _stored_with(composed: DictConfig, given: list[str]) -> DictConfig:
+def _stored_with(composed: DictConfig, given: list[str], origin: str) -> DictConfig:
     """The configuration stored with a run, overridden by what the command line names."""
-    if composed.run is None:
-        raise UserError("mode=eval needs run=DIR, the run_dir of a training run")
-    stored = OmegaConf.structured(read_config(Path(composed.run)))
+    stored = OmegaConf.structured(read_config(Path(origin)))
     if "method" in given:
         for key in ("method", "transport", "budget", "sweep"):
             stored[key] = composed[key]
+    if "trainer" in given:  # what a trainer's file sets, see configs/trainer
+        for key in ("trainer", "train.freeze"):
+            OmegaConf.update(stored, key, OmegaConf.select(composed, key))
+    if "budget" in given or any(key.startswith("budget.") for key in given):
+        stored.budget.auto = composed.budget.auto  # a budget that is named is not chosen
     for key in given:
-        if key not in ("task", "method", "preset"):  # groups, not keys
+        if key not in ("task", "method", "preset", "trainer", "budget"):  # groups, not keys
             OmegaConf.update(stored, key, OmegaConf.select(composed, key))
     return stored
 

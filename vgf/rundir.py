@@ -22,22 +22,24 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vgf.checkpoint import latest_step
-from vgf.config import Config
+from vgf.config import BudgetConfig, Config
 from vgf.errors import UserError
 from vgf.evaluation import EpisodeRecord
 from vgf.files import atomic_write_text, writing
 
-__all__ = ["EVAL_COLUMNS", "RunDirectory", "read_config"]
+__all__ = ["EVAL_COLUMNS", "RunDirectory", "read_auto_budget", "read_config"]
 
 EVAL_COLUMNS = (
     "step", "method", "budget", "episode", "return", "success", "length", "travelled", "value", "milliseconds",
+    "judge",
 )  # fmt: skip
 
 # Keys that shape what is trained; two calls that differ in one of them are different runs.
 _IDENTITY = (
-    "task", "trainer", "env", "seed", "net", "train.steps", "train.batch_size", "train.learning_rate", "train.discount",
-    "train.chunk", "train.n_step", "train.flow_steps", "train.expectile", "train.target_rate", "train.precision",
-    "data.source", "data.path", "data.transitions", "data.seed",
+    "task", "trainer", "env", "seed", "init", "net", "train.steps", "train.batch_size", "train.learning_rate",
+    "train.discount", "train.chunk", "train.n_step", "train.flow_steps", "train.critic", "train.expectile",
+    "train.sql_alpha", "train.aggregate", "train.td", "train.actor", "train.freeze", "train.target_rate",
+    "train.precision", "data.source", "data.path", "data.transitions", "data.seed",
 )  # fmt: skip
 
 
@@ -58,6 +60,21 @@ def read_config(run_dir: Path) -> Config:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     assert isinstance(config, Config)
     return config
+
+
+def read_auto_budget(run_dir: Path) -> BudgetConfig:
+    """The budget that ``budget=auto`` chose for a run.
+
+    Raises:
+        UserError: when none has been chosen yet.
+    """
+    path = run_dir / "auto_budget.json"
+    try:
+        return BudgetConfig(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}); 'python -m vgf.run mode=eval run={run_dir} budget=auto' writes it"
+        ) from error
 
 
 class RunDirectory:
@@ -103,6 +120,10 @@ class RunDirectory:
         kept = [line for line in lines if not line.startswith(f"{name}: ")]
         atomic_write_text(path, "\n".join([*kept, f"{name}: {text}", ""]))
 
+    def note_auto_budget(self, chosen: BudgetConfig) -> None:
+        """Keep what ``budget=auto`` chose, for policies loaded from this run."""
+        atomic_write_text(self.path / "auto_budget.json", json.dumps(vars(chosen)) + "\n")
+
     def log(self, row: Mapping[str, float | int]) -> None:
         """Append one line to ``metrics.jsonl``."""
         with writing("metrics", self.path), (self.path / "metrics.jsonl").open("a") as file:
@@ -121,12 +142,12 @@ class RunDirectory:
         if path.is_file():
             with path.open(newline="") as file:
                 rows = [
-                    r
+                    r + [""] * (len(EVAL_COLUMNS) - len(r))  # of a version that knew fewer columns
                     for r in csv.reader(file)
                     if r and r[:3] != [str(step), method, _number(budget)] and r[0] != "step"
                 ]
         for e in episodes:
-            numbers = (e.episode_return, e.success, e.length, e.travelled, e.value, e.milliseconds)
+            numbers = (e.episode_return, e.success, e.length, e.travelled, e.value, e.milliseconds, e.judged)
             rows.append([str(step), method, _number(budget), str(e.episode), *map(_number, numbers)])
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([EVAL_COLUMNS, *rows])

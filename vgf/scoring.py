@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from vgf.config import Config, MethodConfig
 from vgf.environments import EnvironmentPool
+from vgf.errors import UserError
 from vgf.evaluation import evaluate
-from vgf.methods import budget_at, knob_of, load_method
+from vgf.methods import ALL, budget_at, knob_of, load_method, method_names, missing_extra, with_knob
 from vgf.policy import Policy, load
+from vgf.probe import add_measurements, judged_best, measure, read_probe
 from vgf.progress import progress_bar
 from vgf.report import write_report
 from vgf.rundir import RunDirectory
 
-__all__ = ["score_run"]
+__all__ = ["pick_budget", "score_run"]
+
+_Point = tuple[MethodConfig, float]
 
 
 def score_run(config: Config, run: RunDirectory, make_environment: Callable[[], Any], device: torch.device) -> None:
@@ -28,8 +34,14 @@ def score_run(config: Config, run: RunDirectory, make_environment: Callable[[], 
         make_environment: picklable factory of one environment.
         device: where the policy runs.
     """
-    policy = load(run.path, device=device)
-    points = _points(config)
+    policy = load(run.path, method=config, device=device)
+    states = read_probe(run.path)
+    if config.budget.auto:
+        config = pick_budget(config, policy, states)
+        run.note_auto_budget(config.budget)
+    points = _points(config, policy)
+    if states is not None:
+        add_measurements(run.path, [measure(policy, states, method, knob) for method, knob in points])
     bar = progress_bar("evaluating", len(points) * config.eval.episodes, "episode")
     slots = min(config.eval.environments, config.eval.episodes)
     with bar, EnvironmentPool(make_environment, slots=slots, processes=config.eval.processes) as pool:
@@ -44,17 +56,50 @@ def score_run(config: Config, run: RunDirectory, make_environment: Callable[[], 
                 progress=bar.update,
             )
             run.add_evaluation(policy.step, method.method, knob, episodes)
-    table = write_report(run.path, title=config.env, configured=(config.method, knob_of(config)))
+    configured = None if config.method == ALL else (config.method, knob_of(config))
+    table = write_report(run.path, title=config.env, configured=configured)
     print(f"\n{table}\n\nreport: {run.path / 'report.html'}\ncurve:  {run.path / 'curve.png'}")
 
 
-def _points(config: Config) -> list[tuple[MethodConfig, float]]:
+def pick_budget(config: Config, policy: Policy, states: np.ndarray | None) -> Config:
+    """``budget=auto``: the configuration with the knob at the value of its sweep where the judge's value peaks.
+
+    Raises:
+        UserError: when the run has no judge.
+    """
+    if states is None:
+        raise UserError("budget=auto needs the run's probe.npz; train the run with this version of vgf")
+    best = judged_best(measure(policy, states, config, knob) for knob in _sweep(config))
+    print(f"budget=auto: {config.transport.knob} {best.budget:g}, where the judge's value of held-out states peaks")
+    return replace(config, budget=with_knob(config, best.budget))
+
+
+def _points(config: Config, policy: Policy) -> list[_Point]:
     """What to evaluate: the configured method over its budgets, then each baseline at its own."""
-    budgets = config.eval.budgets if config.eval.budgets is not None else config.sweep
-    knobs = sorted({float(b) for b in budgets} | {knob_of(config)})
-    points: list[tuple[MethodConfig, float]] = [(config, knob) for knob in knobs]
+    if config.method == ALL:
+        methods = [load_method(name) for name in method_names()]
+        return [(method, knob) for method in _available(methods, policy) for knob in _sweep(method)]
+    points: list[_Point] = [(config, knob) for knob in sorted({*_sweep(config), knob_of(config)})]
     baselines = [load_method(name) for name in config.eval.baselines if name != config.method]
     return points + [(method, knob_of(method)) for method in baselines]
+
+
+def _sweep(method: MethodConfig) -> list[float]:
+    given = method.eval.budgets if isinstance(method, Config) else None
+    return sorted({float(budget) for budget in (method.sweep if given is None else given)})
+
+
+def _available(methods: list[MethodConfig], policy: Policy) -> list[MethodConfig]:
+    """Those whose networks the run has; the others are named with the reason."""
+    able = []
+    for method in methods:
+        try:
+            missing_extra(method, policy.networks.sizes.extras)
+        except UserError as reason:
+            print(f"left out: {reason}")
+        else:
+            able.append(method)
+    return able
 
 
 def _decide(policy: Policy, method: MethodConfig, knob: float) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ import torch
 from vgf.nets import MLP, ActorCritic, NetSizes
 from vgf.nets.extras import EXTRAS
 from vgf.nets.mlp import time_embedding
+from vgf.nets.sources import SOURCES
 
 
 def shaken(module):
@@ -65,15 +66,62 @@ def test_shapes_with_chunks_and_extras():
     assert nets.extras["gradient"](s, x).shape == (7, 6)
     assert nets.extras["noisy"](s, x, t).shape == (4, 7)
     assert nets.extras["flow_map"](s, x, t, x).shape == (7, 6)
+    assert nets.extras["optimal"](s, x, t).shape == (7, 6)
+
+
+@pytest.mark.parametrize("name", list(SOURCES))
+def test_every_source_carries_noise_to_actions(name):
+    nets = shaken(ActorCritic(NetSizes(3, 2, hidden=8, layers=2, policy=name, activation="relu", policy_norm=False)))
+    s, x, t = torch.randn(5, 3), torch.randn(5, 2), torch.rand(5, 1)
+    assert nets.velocity(s, x, t).shape == (5, 2)
+    assert nets.source is nets.policy
+    assert ActorCritic(NetSizes(3, 2, hidden=8, layers=2)).source.steps is None
+
+
+def test_a_gaussians_velocity_ends_in_its_sample_whatever_the_steps():
+    nets = shaken(ActorCritic(NetSizes(3, 2, hidden=8, layers=1, reference="gaussian"))).double()
+    s, noise = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 2, dtype=torch.float64)
+    mean, log_std = nets.flow.moments(s)
+    assert log_std.std() > 0.1
+    for steps in (1, 3, 10):
+        x = noise
+        for k in range(steps):
+            x = x + nets.velocity(s, x, torch.full((6, 1), k / steps, dtype=torch.float64)) / steps
+        torch.testing.assert_close(x, mean + log_std.exp() * noise)
+
+
+def test_one_step_sources_take_one_step():
+    s, noise = torch.randn(6, 3), torch.randn(6, 2)
+    zero = torch.zeros(6, 1)
+    one_step = shaken(ActorCritic(NetSizes(3, 2, hidden=8, layers=1, policy="one_step")))
+    torch.testing.assert_close(noise + one_step.velocity(s, noise, zero), one_step.policy.action(s, noise))
+    fixed = shaken(ActorCritic(NetSizes(3, 2, hidden=8, layers=1, policy="deterministic")))
+    torch.testing.assert_close(noise + fixed.velocity(s, noise, zero), fixed.policy.action(s))
+    assert one_step.source.steps == fixed.source.steps == 1
 
 
 def test_targets_follow_by_the_rate():
-    nets = shaken(ActorCritic(NetSizes(3, 2, hidden=8, layers=1, extras=("flow_map",))))
+    nets = shaken(
+        ActorCritic(NetSizes(3, 2, hidden=8, layers=1, extras=("flow_map",), policy="deterministic", judge=True))
+    )
     before = copy.deepcopy(nets)
     nets.update_target(0.25)
-    pairs = [("q_target", "q"), ("extras.flow_map.target", "extras.flow_map.online")]
+    averaged = [f"{owner}.{{}}" for owner in ("extras.flow_map", "policy")]
+    pairs = [(name.format("target"), name.format("online")) for name in averaged]
+    pairs += [("q_target", "q"), ("judge.q_target", "judge.q")]
     for target, online in pairs:
         for name, parameter in nets.get_submodule(target).named_parameters():
             was, source = (before.get_submodule(m).get_parameter(name) for m in (target, online))
             torch.testing.assert_close(parameter, 0.75 * was + 0.25 * source)
     assert not any(p.requires_grad for target, _ in pairs for p in nets.get_submodule(target).parameters())
+
+
+def test_the_target_of_a_frozen_network_stays():
+    nets = shaken(ActorCritic(NetSizes(3, 2, hidden=8, layers=1, extras=("flow_map",))))
+    nets.q.requires_grad_(False)
+    before = copy.deepcopy(nets)
+    nets.update_target(0.25)
+    for a, b in zip(nets.q_target.parameters(), before.q_target.parameters(), strict=True):
+        assert torch.equal(a, b)
+    moved, still = (net.extras["flow_map"].target.output.weight for net in (nets, before))
+    assert not torch.equal(moved, still)

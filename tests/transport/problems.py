@@ -45,6 +45,7 @@ class SmallProblem:
             "gradient": lambda s, x: self.f(torch.cat([s, x], -1)),
             "noisy_critic": lambda s, x, t: self.critic(s, x) * (1 + t.T),
             "sampler": self.sampler,
+            "optimal": lambda s, x, t: 2 * self.velocity(s, x, t) + self.f(torch.cat([s, x], -1)),
         }
         return {name: offered[name] for name in RULES[rule].options if name in offered}
 

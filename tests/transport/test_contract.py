@@ -141,6 +141,55 @@ def test_a_wide_radius_changes_nothing_and_a_tight_one_is_used_up(rule):
     assert tight.travelled.max() > 0.0099
 
 
+def disagreement(problem, context, x):
+    heads = problem.critic(context.repeat_interleave(x.shape[1], 0), x.flatten(0, 1))
+    return heads.std(0, unbiased=False).view(x.shape[:2])
+
+
+@every_rule
+@pytest.mark.parametrize("ratio", [1.0, 1.2, 3.0])
+def test_the_gate_is_a_hard_limit(rule, ratio):
+    problem = SmallProblem()
+    context, noise = problem.draw(6, 4)
+    moved = move(rule, problem, (context, noise), Budget(steps=5, size=0.5), gate=ratio)
+    limit = ratio * disagreement(problem, context, moved.twins)
+    assert (disagreement(problem, context, moved.particles) <= limit + 1e-12).all()
+
+
+@moving_rule
+def test_an_open_gate_changes_nothing_and_a_closed_one_stops_some(rule):
+    problem = SmallProblem()
+    budget = Budget(steps=5, size=0.5)
+    free = move(rule, problem, problem.draw(6, 4), budget)
+    assert torch.equal(move(rule, problem, problem.draw(6, 4), budget, gate=1e9).particles, free.particles)
+    gated = move(rule, problem, problem.draw(6, 4), budget, gate=1.0)
+    differ = (gated.particles != free.particles).any(-1)
+    assert differ.any()
+    assert gated.travelled[differ].mean() < free.travelled[differ].mean()
+
+
+@every_rule
+def test_keep_best_never_loses_value(rule):
+    problem = SmallProblem()
+    budget = Budget(steps=5, size=2.0)
+    free = move(rule, problem, problem.draw(6, 4), budget)
+    kept = move(rule, problem, problem.draw(6, 4), budget, keep_best=True)
+    start = move(rule, problem, problem.draw(6, 4), Budget(steps=0))
+    assert (kept.values >= start.values).all()
+    worse = free.values <= start.values
+    assert torch.equal(kept.particles[worse], start.particles[worse])
+    assert torch.equal(kept.particles[~worse], free.particles[~worse])
+
+
+def test_a_gate_needs_heads_to_compare():
+    problem = SmallProblem()
+    single = {"critic": lambda s, x: problem.critic(s, x)[:1]}
+    with pytest.raises(UserError, match="two or more"):
+        move("qgf", problem, problem.draw(2, 2), Budget(size=0.1), gate=2.0, **single)
+    with pytest.raises(UserError, match=r"gate=0\.5 must be 1 or more"):
+        move("qgf", problem, problem.draw(2, 2), Budget(size=0.1), gate=0.5)
+
+
 @every_rule
 def test_reported_numbers_are_what_they_say(rule):
     problem = SmallProblem()
@@ -163,7 +212,7 @@ def test_twins_can_be_left_out(rule):
         assert without.travelled.isnan().all()
 
 
-@pytest.mark.parametrize("rule", [r for r in RULES if r not in ("a_vgf", "robust_q")])  # these do not ask the critic
+@pytest.mark.parametrize("rule", [r for r in RULES if r not in ("a_vgf", "robust_q", "cfgrl")])  # these ask a network
 @pytest.mark.parametrize("kind", ["no graph", "zero gradient"])
 def test_a_constant_value_moves_nothing(rule, kind):
     """One particle a context: vgf's repulsion has nothing to act between."""

@@ -9,6 +9,7 @@ import torch
 from problems import ACTION, SmallProblem, euler
 from torch import Tensor
 
+from vgf import Budget, transport
 from vgf.transport import RULES, fields
 from vgf.transport.kernels import rbf_kernel, svgd_direction
 from vgf.transport.landscape import Landscape, aggregate_heads
@@ -137,9 +138,26 @@ def test_svgd_is_attraction_plus_the_kernels_gradient(scene, bandwidth):
     close(svgd_direction(x, score, alpha=0.7, bandwidth=bandwidth), phi)
 
 
+def test_classifier_free_of_size_one_is_the_conditional_flow(scene):
+    """And its direction is the difference of the two velocities, whatever the critic."""
+    problem, landscape, x = scene
+    optimal = problem.options("cfgrl")["optimal"]
+    v, g = fields.classifier_free(landscape, x, K, optimal=optimal)
+    conditional = optimal(landscape.context, x.flatten(0, 1), landscape.time(x, K)).view(x.shape)
+    torch.testing.assert_close(v + g, conditional)
+    torch.testing.assert_close(v, landscape.velocity(x, K))
+    context, noise = landscape.context[::3], x
+    guided = transport(
+        "cfgrl", context, noise, budget=Budget(size=1.0), critic=problem.critic, velocity=problem.velocity,
+        flow_steps=STEPS, optimal=optimal,
+    )  # fmt: skip
+    with torch.no_grad():
+        torch.testing.assert_close(guided.particles, euler(optimal, context, noise, STEPS))
+
+
 def test_every_field_of_the_table_has_a_test_here():
     tested = {"clean", "svgd", "denoised", "denoised_jacobian", "noisy", "bptt"} | {
-        "amortised", "noise_conditioned", "posterior",
+        "amortised", "noise_conditioned", "posterior", "classifier_free",
     }  # fmt: skip
     used = {getattr(row.field, "func", row.field).__name__ for row in RULES.values()}
     assert used <= tested

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from vgf import UserError
-from vgf.transport import select
-from vgf.transport.distance import travelled, within_radius
+from vgf.transport.distance import mmd, travelled, w2, w_inf_bound
 from vgf.transport.kernels import rbf_kernel
 from vgf.transport.landscape import aggregate_heads
+from vgf.transport.limits import within_radius
+from vgf.transport.select import SELECTORS, Candidates, get_selector, select
 from vgf.transport.steps import STEPS, make_step
 
 
@@ -74,12 +75,69 @@ def test_kernel():
     assert median[0].item() == pytest.approx(math.sqrt(squares[4] / (2 * math.log(4))))
 
 
-def test_select():
-    values = torch.tensor([[1.0, 3.0, 2.0], [5.0, 4.0, 0.0]])
-    assert select("max", values).tolist() == [1, 0]
-    assert select("first", values).tolist() == [0, 0]
+VALUES = torch.tensor([[1.0, 3.0, 2.0], [5.0, 4.0, 0.0]])
+
+
+def gumbel(rows: int, columns: int) -> torch.Tensor:
+    uniform = torch.rand(rows, columns, generator=torch.Generator().manual_seed(0))
+    return -torch.log(-torch.log(uniform))
+
+
+@pytest.mark.parametrize("name", list(SELECTORS))
+def test_every_selector_gives_weights(name):
+    chosen = get_selector(name).weigh(Candidates(VALUES, gumbel(2, 3), VALUES.mean(-1)))
+    assert chosen.shape == VALUES.shape
+    torch.testing.assert_close(chosen.sum(-1), torch.ones(2))
+    if name != "mean":
+        x = random(2, 3, 4).float()
+        assert any(torch.equal(select(chosen, x)[0], particle) for particle in x[0])  # a particle, bit for bit
+
+
+def test_what_selectors_choose():
+    x = torch.arange(6.0).view(2, 3, 1)
+    expected = {"max": [1.0, 3.0], "keep_best": [1.0, 3.0], "first": [0.0, 3.0], "mean": [1.0, 4.0]}
+    for name, particles in expected.items():
+        torch.testing.assert_close(
+            select(get_selector(name).weigh(Candidates(VALUES)), x)[:, 0], torch.tensor(particles)
+        )
     with pytest.raises(UserError, match="Did you mean 'max'"):
-        select("maxx", values)
+        get_selector("maxx")
+
+
+def test_softmax_and_expectile_draw_with_their_weights():
+    draws = 40_000
+    values = torch.tensor([0.0, 1.0, 2.0]).expand(draws, 3)
+    noise = gumbel(draws, 3)
+    softmax = get_selector("softmax").weigh(Candidates(values, noise, temperature=0.5)).mean(0)
+    torch.testing.assert_close(softmax, torch.tensor([0.0, 2.0, 4.0]).softmax(0), atol=0.01, rtol=0)
+    baseline = torch.full((draws,), 1.0)  # a value equal to V counts as better: 1{Q < V}
+    implicit = get_selector("expectile").weigh(Candidates(values, noise, baseline, expectile=0.8)).mean(0)
+    torch.testing.assert_close(implicit, torch.tensor([0.2, 0.8, 0.8]) / 1.8, atol=0.01, rtol=0)
+
+
+def test_distances_of_known_clouds():
+    twins = random(3, 8, 2)
+    shift = torch.tensor([0.3, -0.4], dtype=torch.float64)
+    assert torch.equal(mmd(twins, twins), torch.zeros(3, dtype=torch.float64))
+    torch.testing.assert_close(w2(twins, twins), torch.zeros(3, dtype=torch.float64))
+    torch.testing.assert_close(w2(twins + shift, twins), torch.full((3,), 0.5, dtype=torch.float64))
+    torch.testing.assert_close(w_inf_bound(twins + shift, twins), torch.full((3,), 0.5, dtype=torch.float64))
+    line = torch.tensor([[[0.0], [1.0], [2.0]]])
+    torch.testing.assert_close(w2(line[:, [2, 0, 1]] + 0.1, line), torch.tensor([0.1]))  # pairs of its own choosing
+    torch.testing.assert_close(mmd(line, line + 1e6, 1.0), (2 * rbf_kernel(line, line, 1.0)[0].mean()).sqrt()[None])
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("sigma", [0.1, 0.7, 3.0])
+def test_distances_obey_the_bounds_of_theory(seed, sigma):
+    """W_2 <= W_inf <= the coupling's; MMD^2 <= 2 W_inf / (sigma sqrt(e)) for the RBF kernel."""
+    twins = random(4, 10, 3, seed=seed)
+    moved = twins + 0.3 * random(4, 10, 3, seed=seed + 100)
+    furthest = w_inf_bound(moved, twins)
+    assert (w2(moved, twins) <= furthest + 1e-12).all()
+    assert (mmd(moved, twins, sigma).square() <= 2 * furthest / (sigma * math.sqrt(math.e)) * (1 + 1e-5)).all()
+    rms = travelled(moved, twins).square().mul(3).mean(-1).sqrt()
+    assert (w2(moved, twins) <= rms + 1e-12).all()  # the best pairing is no worse than noise with its own twin
 
 
 def test_travelled_and_radius():

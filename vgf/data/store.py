@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vgf.data.chunks import chunk_batch
+from vgf.data.chunks import chunk_batch, last_row_of_episode
 from vgf.errors import UserError
 
 __all__ = ["Batch", "TransitionStore"]
@@ -33,6 +33,8 @@ class Batch:
         discounts: gamma to the number of steps up to the bootstrap state, times its mask, [B].
         valid: 1 when the whole chunk lies inside the episode, [B].
         next_observations: the bootstrap state, [B, S].
+        next_actions: the chunk that the data play there, [B, H * A]; see next_valid.
+        next_valid: 1 when that chunk lies inside the same episode, [B].
     """
 
     observations: Tensor
@@ -42,6 +44,8 @@ class Batch:
     discounts: Tensor
     valid: Tensor
     next_observations: Tensor
+    next_actions: Tensor
+    next_valid: Tensor
 
 
 class TransitionStore:
@@ -96,6 +100,7 @@ class TransitionStore:
         self.returns = self._put(stacked["returns"])
         self.discounts = self._put(stacked["discounts"])
         self.valid = self._put(stacked["valid"])  # [M, H]
+        self.episode_end = self._put(last_row_of_episode(data["terminals"]), torch.int64)
         self.bootstrap_row = self._put(stacked["steps"], torch.int64) - 1 + torch.arange(self.rows, device=self.device)
         if not self.valid[:, -1].any():
             longest = int(stacked["steps"].max())
@@ -113,21 +118,27 @@ class TransitionStore:
 
     def batch(self, idx: Tensor) -> Batch:
         """Gather the chunks that start at rows ``idx`` [B]."""
-        rows = (
-            idx
-            if self.chunk == 1
-            else (idx[:, None] + torch.arange(self.chunk, device=self.device)).clamp_max(self.rows - 1)
-        )
         valid = self.valid[idx]  # [B, H]
+        bootstrap = self.bootstrap_row[idx]
+        following = bootstrap + 1
         return Batch(
             observations=self.observations[idx],
-            actions=self.actions[rows].reshape(len(idx), -1),
+            actions=self._chunks(idx),
             valid_actions=valid.repeat_interleave(self.actions.shape[1], dim=1),
             returns=self.returns[idx],
             discounts=self.discounts[idx],
             valid=valid[:, -1],
-            next_observations=self.next_observations[self.bootstrap_row[idx]],
+            next_observations=self.next_observations[bootstrap],
+            next_actions=self._chunks(following.clamp_max(self.rows - 1)),
+            next_valid=(following + self.chunk - 1 <= self.episode_end[idx]).to(valid.dtype),
         )
+
+    def _chunks(self, first: Tensor) -> Tensor:
+        """Flattened action chunks that start at rows ``first``: [B] -> [B, H * A]."""
+        if self.chunk == 1:
+            return self.actions[first]
+        rows = (first[:, None] + torch.arange(self.chunk, device=self.device)).clamp_max(self.rows - 1)
+        return self.actions[rows].flatten(1)
 
 
 _COLUMNS = ("observations", "actions", "rewards", "masks", "terminals", "next_observations")

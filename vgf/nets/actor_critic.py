@@ -1,20 +1,19 @@
-"""The networks of one run: reference flow, critic ensemble and its target, state value."""
+"""The networks of one run: the source of particles, the critics that move them, the judge that does not."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vgf.nets.extras import EXTRAS, FlowMap
-from vgf.nets.mlp import MLP, time_embedding
+from vgf.nets.extras import EXTRAS
+from vgf.nets.mlp import MLP
+from vgf.nets.sources import SOURCES
 
-__all__ = ["ActorCritic", "NetSizes"]
-
-_TIME_FEATURES = 16
+__all__ = ["ActorCritic", "Critics", "NetSizes"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,11 @@ class NetSizes:
         hidden, layers: width and number of hidden layers of every network.
         heads: E, critics in the ensemble.
         extras: names of ``vgf.nets.extras.EXTRAS`` to build beside the others.
+        reference: the behaviour-cloned source, a key of ``vgf.nets.sources.SOURCES``.
+        policy: a source trained for reward, which acts in the reference's place; None: the reference acts.
+        judge: whether there is a second set of critics that never moves anything.
+        activation: ``gelu`` or ``relu``.
+        policy_norm: LayerNorm in sources as well (critics always have it).
     """
 
     observation: int
@@ -37,6 +41,11 @@ class NetSizes:
     layers: int = 4
     heads: int = 2
     extras: tuple[str, ...] = ()
+    reference: str = "flow"
+    policy: str | None = None
+    judge: bool = False
+    activation: str = "gelu"
+    policy_norm: bool = True
 
     @property
     def particle(self) -> int:
@@ -44,28 +53,15 @@ class NetSizes:
         return self.chunk * self.action
 
 
-class ActorCritic(nn.Module):
-    """Flow policy v(s, x, t), critics Q_e(s, x), their Polyak target, and V(s).
-
-    The methods have the call signatures that ``vgf.transport`` expects of a critic and a velocity.
-    """
+class Critics(nn.Module):
+    """Critics Q_e(s, x), their Polyak target, and V(s)."""
 
     def __init__(self, sizes: NetSizes) -> None:
         super().__init__()
-        self.sizes = sizes
         hidden = [sizes.hidden] * sizes.layers
-        self.flow = MLP(sizes.observation + sizes.particle + _TIME_FEATURES, sizes.particle, hidden)
-        self.q = MLP(sizes.observation + sizes.particle, 1, hidden, heads=sizes.heads)
-        self.v = MLP(sizes.observation, 1, hidden)
+        self.q = MLP(sizes.observation + sizes.particle, 1, hidden, heads=sizes.heads, activation=sizes.activation)
+        self.v = MLP(sizes.observation, 1, hidden, activation=sizes.activation)
         self.q_target = copy.deepcopy(self.q).requires_grad_(False)
-        build = {name: EXTRAS[name][0] for name in sizes.extras}
-        self.extras = nn.ModuleDict(
-            {name: net(sizes.observation, sizes.particle, hidden, sizes.heads) for name, net in build.items()}
-        )
-
-    def velocity(self, s: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        """Reference velocity: s [K, S], x [K, D], t [K, 1] -> [K, D]."""
-        return self.flow(torch.cat([s, x, time_embedding(t)], dim=-1))[0]
 
     def critic(self, s: Tensor, x: Tensor) -> Tensor:
         """Online critics: s [K, S], x [K, D] -> [E, K]."""
@@ -79,12 +75,49 @@ class ActorCritic(nn.Module):
         """State value: s [K, S] -> [K]."""
         return self.v(s)[0, :, 0]
 
+
+class ActorCritic(Critics):
+    """Sources, critics, judge and extras, with the call signatures that ``vgf.transport`` expects."""
+
+    def __init__(self, sizes: NetSizes) -> None:
+        hidden = [sizes.hidden] * sizes.layers
+        style: dict[str, Any] = {"activation": sizes.activation}
+
+        def source(name: str) -> Any:
+            shape = sizes.observation, sizes.particle, hidden
+            return SOURCES[name](*shape, layer_norm=sizes.policy_norm, **style)
+
+        flow = source(sizes.reference)
+        super().__init__(sizes)
+        self.sizes = sizes
+        self.flow = flow
+        build = {name: EXTRAS[name][0] for name in sizes.extras}
+        self.extras = nn.ModuleDict(
+            {name: net(sizes.observation, sizes.particle, hidden, sizes.heads) for name, net in build.items()}
+        )
+        self.policy = source(sizes.policy) if sizes.policy else None
+        self.judge = Critics(sizes) if sizes.judge else None
+
+    @property
+    def source(self) -> Any:
+        """What carries noise to actions: the trained policy, or else the reference."""
+        return self.flow if self.policy is None else self.policy
+
+    def velocity(self, s: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """Velocity of the source: s [K, S], x [K, D], t [K, 1] -> [K, D]."""
+        return self.source.velocity(s, x, t)
+
     @torch.no_grad()
     def update_target(self, rate: float) -> None:
-        """Move target networks towards the online ones: target <- (1 - rate) target + rate online."""
-        pairs = [(self.q_target, self.q)]
-        if "flow_map" in self.extras:
-            flow_map = cast(FlowMap, self.extras["flow_map"])
-            pairs.append((flow_map.target, flow_map.online))
-        for target, online in pairs:
-            torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), rate)
+        """Move every target network towards its online one: target <- (1 - rate) target + rate online.
+
+        The target of a network that is not being trained stays as it is.
+        """
+        pairs: list[tuple[Any, Any]] = [(nets.q_target, nets.q) for nets in (self, self.judge) if nets is not None]
+        others: list[Any] = [self.policy, *self.extras.values()]
+        pairs += [(net.target, net.online) for net in others if hasattr(net, "target")]
+        pairs = [(target, online) for target, online in pairs if next(online.parameters()).requires_grad]
+        targets: list[Tensor] = [p for target, _ in pairs for p in target.parameters()]
+        onlines: list[Tensor] = [p for _, online in pairs for p in online.parameters()]
+        if pairs:
+            torch._foreach_lerp_(targets, onlines, rate)

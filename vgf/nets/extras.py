@@ -3,19 +3,21 @@
 ``gradient``  f(s, x) ~ grad_x Q(s, x)                          rule a_vgf
 ``noisy``     Q_r(s, x_t, t) ~ E[Q(s, x_1) | x_t], E heads      rule robust_q
 ``flow_map``  average velocity of the posterior flow            rule qpilots_m
+``optimal``   velocity of the data's better actions             rule cfgrl
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vgf.nets.mlp import MLP, time_embedding
 
-__all__ = ["EXTRAS", "FlowMap", "GradientNet", "NoisyCritic"]
+__all__ = ["EXTRAS", "FlowMap", "GradientNet", "NoisyCritic", "OptimalFlow", "networks_for"]
 
 _TIME_FEATURES = 16
 
@@ -69,9 +71,26 @@ class FlowMap(nn.Module):
         return net(torch.cat([c, x_t, inner, *times], dim=-1))[0]
 
 
+class OptimalFlow(nn.Module):
+    """Velocity v(s, x, t | optimal) of data actions with a positive advantage: -> [K, D] (CFGRL)."""
+
+    def __init__(self, observation: int, particle: int, hidden: Sequence[int], heads: int) -> None:
+        super().__init__()
+        self.net = MLP(observation + particle + _TIME_FEATURES, particle, hidden)
+
+    def forward(self, s: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        return self.net(torch.cat([s, x, time_embedding(t)], dim=-1))[0]
+
+
 # name -> (network, the rule option it is given as)
 EXTRAS: dict[str, tuple[type[nn.Module], str]] = {
     "gradient": (GradientNet, "gradient"),
     "noisy": (NoisyCritic, "noisy_critic"),
     "flow_map": (FlowMap, "sampler"),
+    "optimal": (OptimalFlow, "optimal"),
 }
+
+
+def networks_for(options: Mapping[str, bool], extras: nn.ModuleDict) -> dict[str, Any]:
+    """The trained networks among a rule's options, by option name."""
+    return {option: extras[name] for name, (_, option) in EXTRAS.items() if option in options and name in extras}

@@ -10,13 +10,15 @@ CPU the exact one is four times faster).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["MLP", "time_embedding"]
+__all__ = ["ACTIVATIONS", "MLP", "time_embedding"]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
 
 
 class _Dense(nn.Module):
@@ -57,13 +59,21 @@ class MLP(nn.Module):
         hidden: widths of the hidden layers.
         heads: E, ensemble members.
         layer_norm: normalise after every hidden layer.
+        activation: ``gelu`` (QGF, QAM) or ``relu`` (VGF).
     """
 
     def __init__(
-        self, inputs: int, outputs: int, hidden: Sequence[int], heads: int = 1, layer_norm: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        hidden: Sequence[int],
+        heads: int = 1,
+        layer_norm: bool = True,
+        activation: str = "gelu",
     ) -> None:
         super().__init__()
         self.heads = heads
+        self.activation = ACTIVATIONS[activation]
         widths = [inputs, *hidden]
         self.dense = nn.ModuleList(_Dense(heads, i, o) for i, o in zip(widths[:-1], hidden, strict=True))
         self.norm = nn.ModuleList(_LayerNorm(heads, h) if layer_norm else nn.Identity() for h in hidden)
@@ -73,7 +83,7 @@ class MLP(nn.Module):
         """[K, inputs] -> [E, K, outputs]."""
         x = x.expand(self.heads, *x.shape)
         for dense, norm in zip(self.dense, self.norm, strict=True):
-            x = norm(F.gelu(dense(x)))
+            x = norm(self.activation(dense(x)))
         with torch.autocast(x.device.type, enabled=False):  # under bf16 the output layer stays in float32:
             return self.output(x.to(self.output.weight.dtype))  # a value of -50 has steps of 0.25 in bf16
 

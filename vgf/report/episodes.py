@@ -36,8 +36,9 @@ class Row:
         travelled: mean RMS distance per coordinate of the action from its unmoved twin, action units.
         value: mean value of the chosen actions under the critic that moves them.
         milliseconds: mean wall time of a decision.
+        judge: mean value of the chosen actions under the judge.
 
-    The last four are NaN where they were not measured.
+    The last five are NaN where they were not measured.
     """
 
     step: int
@@ -50,6 +51,7 @@ class Row:
     travelled: float
     value: float
     milliseconds: float
+    judge: float = math.nan
 
 
 def read_evaluations(run_dir: Path | str) -> list[Row]:
@@ -102,6 +104,7 @@ def _row(cells: dict[str, str]) -> Row:
         travelled=_measured(cells, "travelled"),
         value=_measured(cells, "value"),
         milliseconds=_measured(cells, "milliseconds"),
+        judge=_measured(cells, "judge"),
     )
     if row.budget < 0:
         raise ValueError(f"budget={row.budget:g} is below 0")
@@ -129,5 +132,5 @@ def _whole(cells: dict[str, str], column: str) -> int:
 
 def _measured(cells: dict[str, str], column: str) -> float:
     """A side measurement: it may be absent or have diverged, the score still stands."""
-    text = cells[column].strip().lower()
+    text = cells.get(column, "").strip().lower()
     return math.nan if text in ("", "nan", "inf", "-inf") else _number(cells, column)

@@ -4,10 +4,10 @@
 ``rules``      the table, ``transport``  ``fields``     how the value gradient is estimated
 ``steps``      how a gradient moves      ``kernels``    RBF and SVGD
 ``select``     which particle acts       ``distance``   how far particles are from their twins
+``limits``     where a particle stops   ``posterior``  samples of p(x_1 | x_t)
 """
 
 from vgf.transport.budget import Budget
 from vgf.transport.rules import RULES, Moved, Rule, get_rule, transport
-from vgf.transport.select import select
 
-__all__ = ["RULES", "Budget", "Moved", "Rule", "get_rule", "select", "transport"]
+__all__ = ["RULES", "Budget", "Moved", "Rule", "get_rule", "transport"]

@@ -20,6 +20,7 @@ from vgf.transport.posterior import PosteriorSampler
 __all__ = [
     "amortised",
     "bptt",
+    "classifier_free",
     "clean",
     "denoised",
     "denoised_jacobian",
@@ -104,6 +105,18 @@ def noise_conditioned(scene: Landscape, x: Tensor, k: int, *, noisy_critic: Velo
         return aggregate_heads(heads, scene.aggregate).view(x.shape[:2])
 
     return scene.velocity(x, k), scene.gradient(x, value)
+
+
+def classifier_free(scene: Landscape, x: Tensor, k: int, *, optimal: Velocity) -> tuple[Tensor, Tensor]:
+    """CFGRL (arXiv 2505.23458): from the reference towards the velocity of the data's better actions.
+
+    ``optimal(context [K, ...], x_t [K, D], t [K, 1]) -> [K, D]`` was cloned from actions with a positive
+    advantage. Size w gives v + w (v_optimal - v): 0 is the reference, 1 the conditional policy, more
+    extrapolates. The only row whose direction is not a gradient of the critic.
+    """
+    v = scene.velocity(x, k)
+    towards = optimal(scene.context, x.flatten(0, 1), scene.time(x, k)).view(x.shape)
+    return v, towards - v
 
 
 def posterior(

@@ -83,6 +83,17 @@ class Landscape:
         heads = self.critic(self.context, x.flatten(0, 1))  # [E, B*N]
         return aggregate_heads(heads, self.aggregate).view(x.shape[:2])
 
+    def disagreement(self, x: Tensor) -> Tensor:
+        """Standard deviation of the critic's heads at particles [B, N, D] -> [B, N].
+
+        Raises:
+            UserError: when the critic has a single head.
+        """
+        heads = self.critic(self.context, x.flatten(0, 1))
+        if heads.shape[0] < 2:
+            raise UserError("gate= compares the critic's heads; it needs an ensemble of two or more (net.heads)")
+        return heads.std(0, unbiased=False).view(x.shape[:2])
+
     def velocity(self, x: Tensor, k: int) -> Tensor:
         """Reference velocity at Euler step k: [B, N, D] -> [B, N, D]."""
         if self.velocity_field is None:

@@ -21,8 +21,9 @@ from torch import Tensor
 from vgf.errors import UserError, did_you_mean
 from vgf.transport import fields
 from vgf.transport.budget import Budget
-from vgf.transport.distance import travelled, within_radius
+from vgf.transport.distance import travelled
 from vgf.transport.landscape import Critic, Landscape, Velocity
+from vgf.transport.limits import Gate, kept_best, within_radius
 from vgf.transport.steps import make_step
 
 __all__ = ["RULES", "Moved", "Rule", "get_rule", "transport"]
@@ -70,6 +71,7 @@ RULES: dict[str, Rule] = {
     "bptt": _inside(fields.bptt, "raw", 0.03, "QGF baseline, eq. 6"),
     "a_vgf": Rule("after", fields.amortised, "clipped_adam", Budget(1, 0.05), "VGF, amortised; code a_vgf.py"),
     "robust_q": _inside(fields.noise_conditioned, "raw", 0.03, "QGF baseline RobustQ"),
+    "cfgrl": _inside(fields.classifier_free, "raw", 1.0, "CFGRL, QGF baseline"),
     "qpilots_m": _inside(fields.posterior, "norm_matched", 0.2, "QPILOTS eq. 16", skip_first=True),
     "qpilots_u": _inside(_qpilots_u_field, "norm_matched", 0.2, "QPILOTS eqs. 14, 15, 17", skip_first=True),
 }
@@ -117,6 +119,8 @@ def transport(
     start_is_noise: bool | None = None,
     step: str | None = None,
     skip_first: bool | None = None,
+    gate: float | None = None,
+    keep_best: bool = False,
     twins: bool = True,
     **rule_options: Any,
 ) -> Moved:
@@ -141,15 +145,18 @@ def transport(
         start_is_noise: None means what the rule expects (True inside the flow, else False).
         step: override the rule's step, a key of ``steps.STEPS``.
         skip_first: leave the first Euler step unguided; None means what the rule does.
+        gate: a particle stops where the critic's heads disagree more than this many times as much as at
+            its twin, >= 1 (``limits.Gate``); None: no gate.
+        keep_best: a particle that the move did not make more valuable stays with its twin.
         twins: compute the twins of rules inside the flow (one more pass through the reference);
-            needed for ``travelled`` and for a radius.
+            needed for ``travelled``, and computed anyway where a limit needs them.
         **rule_options: the field's own options (``get_rule(rule).options``).
 
     Raises:
         UserError: unknown rule, step, aggregate or option; wrong shapes; a missing velocity.
     """
     row = get_rule(rule)
-    _check(row, rule, context, start, velocity, flow_steps, alpha, bandwidth, (low, high), rule_options)
+    _check(row, rule, context, start, velocity, flow_steps, alpha, bandwidth, (low, high), gate, rule_options)
     budget = budget.filled(row.budget)
     scene = Landscape(
         context.repeat_interleave(start.shape[1], dim=0),
@@ -163,46 +170,54 @@ def transport(
         return scene.clip(scene.carry(start) if is_noise else start)
 
     stays = row.where == "nowhere" or budget.steps == 0 or budget.size == 0
-    twin: Tensor | None
-    if row.where == "inside" and not stays:
+    limited = budget.radius is not None or gate is not None or keep_best
+    inside = row.where == "inside" and not stays
+    twin = reference() if twins or limited or not inside else None
+    stop = Gate(scene, twin, gate)
+    if inside:
         first = 1 if (row.skip_first if skip_first is None else skip_first) else 0
-        x = _move_inside(scene, field, move, start, budget, first)
-        twin = reference() if twins or budget.radius is not None else None
+        x = _move_inside(scene, field, move, start, budget, first, stop)
     else:
-        twin = reference()
-        x = twin if stays else _move_after(scene, field, move, twin, budget)
+        assert twin is not None
+        x = twin if stays else _move_after(scene, field, move, twin, budget, stop)
 
     if twin is None:
         return Moved(x, None, scene.value(x), x.new_full(x.shape[:2], float("nan")))
-    x = within_radius(x, twin, budget.radius)
+    x = stop.settle(within_radius(x, twin, budget.radius))
+    if keep_best:
+        x = kept_best(scene, x, twin)
     return Moved(x, twin, scene.value(x), travelled(x, twin))
 
 
-def _move_after(scene: Landscape, field: Callable, move: Callable, twin: Tensor, budget: Budget) -> Tensor:
+def _move_after(scene: Landscape, field: Callable, move: Callable, twin: Tensor, budget: Budget, stop: Gate) -> Tensor:
     """Climb from clean particles: x <- clip(x + size * step(g(x)))."""
     x = twin
     for _ in range(budget.steps or 0):
-        x = scene.clip(x + budget.size * move(field(x), None, None))
-        x = within_radius(x, twin, budget.radius)
+        proposal = scene.clip(x + budget.size * move(field(x), None, None))
+        proposal = within_radius(proposal, twin, budget.radius)
+        x = stop.choose(proposal, x, at=proposal)
     return x
 
 
 def _move_inside(
-    scene: Landscape, field: Callable, move: Callable, noise: Tensor, budget: Budget, first: int
+    scene: Landscape, field: Callable, move: Callable, noise: Tensor, budget: Budget, first: int, stop: Gate
 ) -> Tensor:
-    """Bend the reference ODE: x <- x + dt * (v + size * step(g))."""
+    """Bend the reference ODE: x <- x + dt * (v + size * step(g)); a stopped particle follows v alone."""
     if budget.steps is not None:
         first = max(first, scene.flow_steps - budget.steps)
     x = scene.carry(noise, stop=first)
     for k in range(first, scene.flow_steps):
         v, g = field(x, k)
-        x = x + (v + budget.size * move(g, v, k / scene.flow_steps)) / scene.flow_steps
+        bend = budget.size * move(g, v, k / scene.flow_steps)
+        bend = stop.choose(bend, torch.zeros_like(bend), at=scene.clip(scene.denoised(x, v, k)))
+        x = x + (v + bend) / scene.flow_steps
     return scene.clip(x)
 
 
 def _check(
     row: Rule, rule: str, context: Tensor, start: Tensor, velocity: Velocity | None, flow_steps: int,
-    alpha: float, bandwidth: float | None, box: tuple[float, float], rule_options: dict[str, Any],
+    alpha: float, bandwidth: float | None, box: tuple[float, float], gate: float | None,
+    rule_options: dict[str, Any],
 ) -> None:  # fmt: skip
     if start.ndim != 3:
         raise UserError(f"start has shape {tuple(start.shape)}; particles are [B, N, D]")
@@ -220,6 +235,8 @@ def _check(
         raise UserError(f"bandwidth={bandwidth} must be greater than 0, or None for the median heuristic")
     if not box[0] < box[1]:
         raise UserError(f"low={box[0]} must be below high={box[1]}")
+    if gate is not None and not gate >= 1:
+        raise UserError(f"gate={gate} must be 1 or more: the twin itself has to pass")
     for name in rule_options:
         if name not in row.options:
             valid = ", ".join(row.options) or "none"

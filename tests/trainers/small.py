@@ -1,0 +1,41 @@
+"""Small made-up data and configurations that every trainer can be run on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vgf.config import Config
+from vgf.problem import Problem
+
+
+def small_config(**changes) -> Config:
+    """Twelve updates of tiny networks; ``group__key=value`` changes a setting."""
+    config = Config(run_dir="unused")
+    config.net.hidden, config.net.layers = 16, 2
+    config.train.steps, config.train.batch_size, config.train.chunk = 12, 8, 2
+    config.train.log_every, config.train.save_every = 4, 4
+    for path, value in changes.items():
+        *groups, name = path.split("__")
+        target = config
+        for group in groups:
+            target = getattr(target, group)
+        setattr(target, name, value)
+    return config
+
+
+def problem(seed: int = 0, rows: int = 60, validation: bool = False) -> Problem:
+    """Episodes of seven transitions; rewards, masks and states at random."""
+
+    def data(seed: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        arrays = {
+            "observations": rng.normal(size=(rows, 3)),
+            "actions": rng.uniform(-1, 1, size=(rows, 2)),
+            "rewards": rng.normal(size=rows),
+            "masks": (rng.random(rows) > 0.1) * 1.0,
+            "terminals": (np.arange(rows) % 7 == 6) * 1.0,
+            "next_observations": rng.normal(size=(rows, 3)),
+        }
+        return {k: v.astype(np.float32) for k, v in arrays.items()}
+
+    return Problem("toy", data(seed), data(seed + 1000) if validation else None, "made up")

@@ -1,0 +1,112 @@
+r"""Critic losses, by the name ``train.critic`` gives them. The target is y = R_n + gamma^n m V', what differs is V'.
+
+``iql``    V' = V(s'), V by expectile regression on the data's actions (IQL; QGF):
+           :math:`L_V = L_2^\tau(\bar Q(s,a) - V(s))`
+``sql``    V' = V(s'), V by the sparse regression of SQL (VGF's code, ``sql-q``; its ``iql-q`` is ``iql``)
+``sarsa``  V' = Q-bar(s', a'), a' the data's next action (QPILOTS on LIBERO)
+``td``     V' = the mean of Q-bar(s', X_i) over particles X_i that value gradients have moved. VGF: SVGD by the
+           online critic, N particles, the target critic values them. QPILOTS: one particle, steered by the
+           target critic, mean - rho * std over ten heads. ``rule=best_of_n`` does not move: TD on the source.
+
+Q-bar are the target heads reduced by ``train.aggregate``; every head regresses on the same y, in all four.
+Sources: arXiv 2110.06169 (IQL), 2303.15810 (SQL), VGF 2604.14265 and its code, QPILOTS 2606.14801.
+
+Deviations: VGF keeps the transport of a TD target free of gradients, and so do we; its ``sql-q`` trains a second
+value head for the online phase, which is left out.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from vgf.config import TrainConfig
+from vgf.losses import expectile_loss, masked_mean, sql_loss, td_target
+from vgf.nets import ActorCritic, Critics, NetSizes
+from vgf.nets.extras import networks_for
+from vgf.trainers.terms import Draw, Losses, Term
+from vgf.transport import Budget, get_rule, transport
+from vgf.transport.landscape import aggregate_heads
+
+__all__ = ["CRITICS", "bellman", "frozen_value", "in_sample", "transported_value"]
+
+
+def bellman(nets: Critics, draw: Draw, next_value: Tensor, weight: Tensor) -> Losses:
+    """Square loss of every head against R + discount * V': next_value, weight [B]."""
+    batch = draw.batch
+    y = td_target(batch.returns, batch.discounts, next_value)  # [B]
+    q = nets.critic(batch.observations, batch.actions)  # [E, B]
+    return {
+        "critic/loss": masked_mean((q - y).square().sum(0), weight),
+        "critic/q_mean": q.detach().mean(),
+    }
+
+
+def frozen_value(nets: Critics, s: Tensor, a: Tensor) -> Tensor:
+    """Mean over the online heads of Q(s, a), whose gradient reaches the actions and no critic: [B]."""
+    fixed = {name: parameter.detach() for name, parameter in nets.q.named_parameters()}
+    return functional_call(nets.q, fixed, (torch.cat([s, a], dim=-1),)).squeeze(-1).mean(0)
+
+
+def in_sample(nets: Critics, draw: Draw, config: TrainConfig, *, sparse: bool = False) -> Losses:
+    """IQL (expectile) or SQL (sparse) value regression: neither ever asks about an action outside the data."""
+    s, a = draw.batch.observations, draw.batch.actions
+    with torch.no_grad():
+        next_value = nets.value(draw.batch.next_observations)  # [B]
+        q_target = aggregate_heads(nets.target_critic(s, a), config.aggregate)  # [B]
+    diff = q_target - nets.value(s)
+    v_loss = sql_loss(diff, config.sql_alpha) if sparse else expectile_loss(diff, config.expectile)
+    return bellman(nets, draw, next_value, draw.batch.valid) | {"value/loss": v_loss.mean()}
+
+
+def _sarsa(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
+    batch = draw.batch
+    with torch.no_grad():
+        heads = nets.target_critic(batch.next_observations, batch.next_actions)
+        next_value = aggregate_heads(heads, config.aggregate)
+    # Where the data end before the next chunk does, there is no next action; a true terminal needs none.
+    known = torch.where(batch.discounts == 0, torch.ones_like(batch.valid), batch.next_valid)
+    return bellman(nets, draw, next_value * known, batch.valid * known)
+
+
+def transported_value(nets: ActorCritic, s: Tensor, noise: Tensor, config: TrainConfig) -> Tensor:
+    """Mean target value of moved particles: s [B, S], noise [B, N, D] -> [B]."""
+    how = config.td
+    particles = transport(
+        how.rule,
+        s,
+        noise,
+        budget=Budget(how.steps, how.size),
+        critic=nets.critic if how.moved_by == "online" else nets.target_critic,
+        velocity=nets.velocity,
+        flow_steps=nets.source.steps or config.flow_steps,
+        aggregate=how.aggregate,
+        alpha=how.alpha,
+        start_is_noise=True,
+        twins=False,
+        **networks_for(get_rule(how.rule).options, nets.extras),
+    ).particles  # [B, N, D]
+    heads = nets.target_critic(s.repeat_interleave(noise.shape[1], 0), particles.flatten(0, 1))  # [E, B*N]
+    return aggregate_heads(heads, config.aggregate).view(noise.shape[:2]).mean(1)
+
+
+def _td(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
+    noise = draw.spare["critic"].view(len(draw.noise), config.td.particles, -1)  # [B, N, D]
+    with torch.no_grad():
+        next_value = transported_value(nets, draw.batch.next_observations, noise, config)
+    return bellman(nets, draw, next_value, draw.batch.valid)
+
+
+def _particles(sizes: NetSizes, config: TrainConfig) -> int:
+    return config.td.particles * sizes.particle
+
+
+CRITICS: dict[str, Term] = {
+    "iql": Term(in_sample),
+    "sql": Term(partial(in_sample, sparse=True)),
+    "sarsa": Term(_sarsa),
+    "td": Term(_td, spare=_particles),
+}

@@ -1,0 +1,222 @@
+"""The training loop: one update on one batch after another, with checkpoints from which it goes on exactly.
+
+What is minimised is a dictionary of terms (``terms.py``) that a trainer hands over; the loop knows nothing of them.
+
+    draw  ->  losses of all terms, and of the judge on held-out data  ->  one Adam step  ->  target networks follow
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint
+from vgf.config import Config
+from vgf.data.store import TransitionStore
+from vgf.errors import UserError
+from vgf.interrupt import deferred_interrupt
+from vgf.nets import ActorCritic, NetSizes
+from vgf.problem import Problem
+from vgf.progress import progress_bar
+from vgf.rundir import RunDirectory
+from vgf.speed import compiled, precision_context
+from vgf.trainers.extra_losses import action_gradient
+from vgf.trainers.judge import judge_losses
+from vgf.trainers.terms import Draw, Losses, Term
+
+__all__ = ["Trainer", "train"]
+
+_STREAMS = {"generator": 0, "spare": 1, "judge": 2}  # random streams of a run, by offset of their seeds
+
+
+def train(
+    config: Config, problem: Problem, run: RunDirectory, device: torch.device, objective: Mapping[str, Term]
+) -> int:
+    """Train until ``config.train.steps`` updates are made, going on from the run's checkpoint. Returns the step.
+
+    Ctrl-C and SIGTERM let the update in hand finish and save a checkpoint before they are passed on.
+
+    Raises:
+        UserError: data that do not suit the settings, a loss that is not finite, a full disk.
+    """
+    trainer = Trainer(config, problem, device, objective)
+    if latest_step(run.path):
+        trainer.restore(run.path)
+    elif config.init:
+        trainer.start_from(Path(config.init))
+    steps, first = config.train.steps, trainer.step
+    began, earlier = time.perf_counter(), trainer.seconds
+    bar = progress_bar("training", steps, "update", initial=first)
+    with bar, deferred_interrupt() as stop:
+        while trainer.step < steps and not stop.asked:
+            losses = trainer.update()
+            trainer.seconds = earlier + time.perf_counter() - began
+            bar.update()
+            if trainer.step % config.train.log_every == 0 or trainer.step == steps:
+                rate = (trainer.step - first) / (time.perf_counter() - began)
+                metrics = trainer.metrics(losses)
+                run.log(
+                    {
+                        "step": trainer.step,
+                        "seconds": round(trainer.seconds, 2),
+                        "steps_per_second": round(rate, 2),
+                        **metrics,
+                    }
+                )
+                bar.set_postfix({k: f"{metrics[k]:.3g}" for k in _SHOWN if k in metrics}, refresh=False)
+            if trainer.step % config.train.save_every == 0 or trainer.step == steps or stop.asked:
+                trainer.save(run.path)
+    return trainer.step
+
+
+_SHOWN = ("critic/q_mean", "flow/loss", "actor/loss")
+
+
+class Trainer:
+    """Networks, optimiser and random streams of one run."""
+
+    def __init__(
+        self,
+        config: Config,
+        problem: Problem,
+        device: torch.device,
+        objective: Mapping[str, Term],
+    ) -> None:
+        self.config = config.train
+        self.objective = objective
+        c = config.train
+        n_step = c.chunk if c.n_step is None else c.n_step
+        store = partial(TransitionStore, chunk=c.chunk, n_step=n_step, discount=c.discount, device=device)
+        self.data = store(problem.train)
+        self.validation = store(problem.validation) if problem.validation else None
+        torch.manual_seed(config.seed)
+        self.networks = ActorCritic(network_sizes(config, problem)).to(device)
+        if config.train.freeze:
+            for name, parameter in self.networks.named_parameters():
+                parameter.requires_grad_(parameter.requires_grad and not name.startswith(tuple(config.train.freeze)))
+        self.parameters = {k: p for k, p in self.networks.named_parameters() if p.requires_grad}
+        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=c.learning_rate, fused=True)
+        self.streams = {
+            name: torch.Generator(device).manual_seed(config.seed + (offset << 32)) for name, offset in _STREAMS.items()
+        }
+        self.spare = {name: term.spare(self.networks.sizes, c) for name, term in objective.items()}
+        self.loss: Callable[..., Losses] = compiled(self._loss, config.compile)
+        self.step = 0
+        self.seconds = 0.0  # of training, over all calls that went on with this run
+
+    def update(self) -> Losses:
+        """One gradient step on one batch, then the target networks follow."""
+        draw = self.draw(self.data, self.streams["generator"], self.streams["spare"])
+        held_out = None
+        if self.networks.judge is not None and self.validation is not None:
+            held_out = self.draw(self.validation, self.streams["judge"])
+        with precision_context(self.data.device, self.config.precision):
+            losses = self.loss(draw, held_out)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack([loss for name, loss in losses.items() if name.endswith("/loss")]).sum().backward()
+        self.optimizer.step()
+        self.networks.update_target(self.config.target_rate)
+        self.step += 1
+        return losses
+
+    def draw(self, data: TransitionStore, generator: torch.Generator, spare: torch.Generator | None = None) -> Draw:
+        """All random numbers of one update; those of single terms come from a stream of their own.
+
+        So which extras are trained changes neither the batches nor the reference.
+        """
+        size, device = self.config.batch_size, data.device
+        batch = data.sample(size, generator)
+        noise = torch.randn(size, batch.actions.shape[1], generator=generator, device=device)
+        grid = self.config.flow_steps
+        t = torch.randint(grid + 1, (size, 1), generator=generator, device=device) / grid
+        widths = {name: width for name, width in self.spare.items() if width} if spare else {}
+        extra = {name: torch.randn(size, width, generator=spare, device=device) for name, width in widths.items()}
+        return Draw(batch, noise, t, extra)
+
+    def _loss(self, draw: Draw, held_out: Draw | None = None) -> Losses:
+        losses: Losses = {}
+        for term in self.objective.values():
+            losses |= term.losses(self.networks, draw, self.config)
+        if held_out is not None:
+            losses |= judge_losses(self.networks, held_out, self.config)
+        return losses
+
+    def metrics(self, losses: Losses) -> dict[str, float]:
+        """Losses of the last batch, those of held-out episodes, and the size of grad Q (it sets useful budgets)."""
+        named = {k: float(v.detach()) for k, v in losses.items()}
+        bad = [k for k, v in named.items() if v != v or abs(v) == float("inf")]
+        if bad:
+            raise UserError(f"{bad[0]} is not finite at step {self.step}; lower train.learning_rate or check the data")
+        # Streams that depend on the step alone: logging more often leaves training as it is.
+        generator, spare = (torch.Generator(self.data.device).manual_seed(self.step + n) for n in (0, 1 << 32))
+        draw = self.draw(self.validation or self.data, generator, spare)
+        if self.validation:
+            with torch.no_grad():
+                held_out = self._loss(draw)
+            named |= {f"validation/{k}": float(v) for k, v in held_out.items()}
+        nets = self.networks
+        gradient = action_gradient(
+            lambda s, a: nets.target_critic(s, a).amin(0), draw.batch.observations, draw.batch.actions
+        )
+        named["critic/action_gradient_norm"] = float(gradient.norm(dim=-1).mean())
+        return {k: float(f"{v:.6g}") for k, v in named.items()}
+
+    def save(self, run_dir: Path) -> None:
+        """Write a checkpoint from which training goes on exactly."""
+        state = {f"stream.{name}": generator.get_state() for name, generator in self.streams.items()}
+        for name, parameter in self.parameters.items():
+            for key, tensor in self.optimizer.state[parameter].items():
+                state[f"adam.{key}.{name}"] = tensor
+        manifest = {"sizes": vars(self.networks.sizes), "flow_steps": self.config.flow_steps, "seconds": self.seconds}
+        save_checkpoint(run_dir, self.step, self.networks.state_dict(), state, manifest)
+
+    def start_from(self, run_dir: Path) -> None:
+        """Take over the networks that another run has trained; those it does not have stay as they are made.
+
+        Raises:
+            UserError: no checkpoint there, or networks of other sizes.
+        """
+        theirs = load_checkpoint(run_dir).networks
+        try:
+            self.networks.load_state_dict(theirs, strict=False)
+        except RuntimeError as error:
+            detail = str(error).strip().splitlines()[-1].strip()
+            raise UserError(f"init={run_dir} has networks of other sizes ({detail}); use its net.* settings") from error
+
+    def restore(self, run_dir: Path) -> None:
+        """Load the run's newest checkpoint: networks, optimiser, random streams, step."""
+        checkpoint = load_checkpoint(run_dir, training=True)
+        self.networks.load_state_dict(checkpoint.networks)
+        for name, generator in self.streams.items():
+            generator.set_state(checkpoint.training[f"stream.{name}"])
+        for name, parameter in self.parameters.items():
+            if f"adam.step.{name}" in checkpoint.training:  # V(s) has none where no critic trains it
+                self.optimizer.state[parameter] = {
+                    key: checkpoint.training[f"adam.{key}.{name}"].to(parameter.device)
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                }
+        self.step = checkpoint.step
+        self.seconds = checkpoint.manifest["seconds"]
+
+
+def network_sizes(config: Config, problem: Problem) -> NetSizes:
+    """Sizes of a run's networks; there is a judge where there are held-out episodes to train it on."""
+    net = config.net
+    return NetSizes(
+        observation=problem.observation_size,
+        action=problem.action_size,
+        chunk=config.train.chunk,
+        hidden=net.hidden,
+        layers=net.layers,
+        heads=net.heads,
+        extras=tuple(net.extras),
+        reference=net.reference,
+        policy=net.policy,
+        judge=net.judge and problem.validation is not None,
+        activation=net.activation,
+        policy_norm=net.policy_norm,
+    )

@@ -1,0 +1,163 @@
+"""Offline measurements of a method at a budget, on states that no training update has seen. No environment is needed.
+
+A run keeps ``probe.npz``: states drawn from its held-out episodes (from the training data where there are none). For
+every method and budget that is evaluated, ``offline.csv`` gets one row of what the move does there: to the value under
+the critic that moves, to the value under the judge, and to the distance from the reference.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vgf.config import MethodConfig
+from vgf.errors import UserError
+from vgf.files import atomic_path, atomic_write_text
+from vgf.methods import budget_at
+from vgf.policy import Policy
+from vgf.problem import Problem
+from vgf.transport import Budget
+from vgf.transport.distance import mmd, travelled, w2, w_inf_bound
+
+__all__ = [
+    "Measurement",
+    "add_measurements",
+    "judged_best",
+    "measure",
+    "read_measurements",
+    "read_probe",
+    "write_probe",
+]
+
+_STATES = 128
+_CLOUD = 16  # particles a state, at least: the clouds that distances are taken between
+_SEED = 20_260_101  # of states and noise: the same for every method, budget and run
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row of ``offline.csv``; all but the first three are means over states.
+
+    Attributes:
+        step, method, budget: what was measured; budget is a value of the method's knob.
+        states, particles: how many states, and particles in each state's cloud.
+        value: of the chosen action, under the critic that moves.
+        judge: of the chosen action, under the judge; NaN without one.
+        travelled: RMS distance per coordinate of the chosen action from its twin.
+        w_inf_bound, mmd, w2: distances between moved and unmoved cloud, see ``vgf.transport.distance``.
+    """
+
+    step: int
+    method: str
+    budget: float
+    states: int
+    particles: int
+    value: float
+    judge: float
+    travelled: float
+    w_inf_bound: float
+    mmd: float
+    w2: float
+
+
+_COLUMNS = tuple(f.name for f in fields(Measurement))
+
+
+def write_probe(run_dir: Path, problem: Problem) -> None:
+    """Choose the states of a run and write them, once, to ``probe.npz``."""
+    path = run_dir / "probe.npz"
+    if path.exists():
+        return
+    observations = (problem.validation or problem.train)["observations"]
+    rows = np.random.default_rng(_SEED).choice(len(observations), min(_STATES, len(observations)), replace=False)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, observations=observations[np.sort(rows)].astype(np.float32))
+
+
+def read_probe(run_dir: Path) -> np.ndarray | None:
+    """States [M, S] of a run, or None when it has none.
+
+    Raises:
+        UserError: when the file is damaged.
+    """
+    path = run_dir / "probe.npz"
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return np.asarray(stored["observations"], np.float32)
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise UserError(f"{path} cannot be read ({error}); delete it, and the next training call writes it") from error
+
+
+def measure(policy: Policy, states: np.ndarray, method: MethodConfig, knob: float) -> Measurement:
+    """Move particles at every state by a method at one value of its knob: states [M, S]."""
+    rows, entries = policy.noise_shape(method)
+    repeats = math.ceil(_CLOUD / method.transport.particles)
+    generator = torch.Generator().manual_seed(_SEED)
+    noise = torch.randn(repeats, len(states), rows, entries, generator=generator)
+    device = next(policy.networks.parameters()).device
+    obs = torch.from_numpy(states).to(device)
+    budget: Budget = budget_at(method, knob)
+    choices = [policy.choose(obs, batch.to(device), budget, method) for batch in noise]
+
+    moved = torch.cat([choice.moved.particles for choice in choices], 1)  # [M, cloud, D]
+    twins = torch.cat([t for choice in choices if (t := choice.moved.twins) is not None], 1)
+    values = torch.stack([policy.value(obs, choice.actions, method) for choice in choices])
+    judged = torch.stack([policy.judge(obs, choice.actions) for choice in choices])
+    far = torch.stack([travelled(choice.actions, choice.twins) for choice in choices])
+    distances = w_inf_bound(moved, twins), mmd(moved, twins), w2(moved, twins)
+    means = (float(x.mean()) for x in (values, judged, far, *distances))
+    return Measurement(policy.step, method.method, knob, len(states), moved.shape[1], *means)
+
+
+def judged_best(measurements: Iterable[Measurement]) -> Measurement:
+    """The measurement where the judge's value peaks; of equal ones that with the smaller budget.
+
+    Raises:
+        UserError: when there is no judge.
+    """
+    judged = [m for m in measurements if math.isfinite(m.judge)]
+    if not judged:
+        raise UserError("budget=auto needs a judge: held-out episodes in the data, and net.judge=true in training")
+    return max(judged, key=lambda m: (m.judge, -m.budget))
+
+
+def add_measurements(run_dir: Path, new: Iterable[Measurement]) -> None:
+    """Add rows to ``offline.csv``; those of the same step, method and budget are replaced."""
+    rows = {(m.step, m.method, m.budget): m for m in [*read_measurements(run_dir), *new]}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for m in rows.values():
+        writer.writerow([f"{x:.6g}" if isinstance(x, float) else x for x in asdict(m).values()])
+    atomic_write_text(run_dir / "offline.csv", text.getvalue())
+
+
+def read_measurements(run_dir: Path) -> list[Measurement]:
+    """Rows of ``offline.csv``; none when the file is missing.
+
+    Raises:
+        UserError: when the file is damaged.
+    """
+    path = run_dir / "offline.csv"
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="") as file:
+            return [_measurement(row) for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read ({error!r}); delete it and evaluate again") from error
+
+
+def _measurement(row: dict[str, str]) -> Measurement:
+    whole = {name: int(row[name]) for name in ("step", "states", "particles")}
+    numbers = {name: float(row[name]) for name in _COLUMNS if name not in whole and name != "method"}
+    return Measurement(method=row["method"], **whole, **numbers)  # type: ignore[arg-type]

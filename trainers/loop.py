@@ -99,6 +99,7 @@ class Trainer:
             for name, parameter in self.networks.named_parameters():
                 parameter.requires_grad_(parameter.requires_grad and not name.startswith(tuple(config.train.freeze)))
         self.parameters = {k: p for k, p in self.networks.named_parameters() if p.requires_grad}
+        self.judged = any(name.startswith("judge.") for name in self.parameters)
         self.optimizer = torch.optim.Adam(self.parameters.values(), lr=c.learning_rate, fused=True)
         self.streams = {
             name: torch.Generator(device).manual_seed(config.seed + (offset << 32)) for name, offset in _STREAMS.items()
@@ -112,7 +113,7 @@ class Trainer:
         """One gradient step on one batch, then the target networks follow."""
         draw = self.draw(self.data, self.streams["generator"], self.streams["spare"])
         held_out = None
-        if self.networks.judge is not None and self.validation is not None:
+        if self.validation is not None and self.judged:
             held_out = self.draw(self.validation, self.streams["judge"])
         with precision_context(self.data.device, self.config.precision):
             losses = self.loss(draw, held_out)

@@ -202,10 +202,10 @@ class Policy:
 
     @torch.no_grad()
     def judge(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """What the judge, which never moved anything, thinks of them, mean over its heads: [B]; NaN without a judge."""
+        """What the judge, which never moved anything, thinks of them, the least of its heads: [B]; NaN without one."""
         if self.networks.judge is None:
             return torch.full_like(actions[:, 0], float("nan"))
-        return self.networks.judge.target_critic(obs, actions).mean(0)
+        return self.networks.judge.target_critic(obs, actions).amin(0)
 
     def _put(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(next(self.networks.parameters()).device)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from vgf.transport.distance import mmd, travelled, w2, w_inf_bound
 
 __all__ = [
     "Measurement",
+    "Probed",
     "add_measurements",
     "judged_best",
     "measure",
@@ -36,8 +37,9 @@ __all__ = [
     "write_probe",
 ]
 
-_STATES = 128
+_STATES = 512
 _CLOUD = 16  # particles a state, at least: the clouds that distances are taken between
+_CLOUDS = 128  # states whose clouds are compared: optimal transport is solved once a state
 _SEED = 20_260_101  # of states and noise: the same for every method, budget and run
 
 
@@ -97,7 +99,15 @@ def read_probe(run_dir: Path) -> np.ndarray | None:
         raise UserError(f"{path} cannot be read ({error}); delete it, and the next training call writes it") from error
 
 
-def measure(policy: Policy, states: np.ndarray, method: MethodConfig, knob: float) -> Measurement:
+@dataclass(frozen=True)
+class Probed:
+    """A measurement, and the judge's value of each state's chosen actions [M]."""
+
+    measurement: Measurement
+    judged: np.ndarray
+
+
+def measure(policy: Policy, states: np.ndarray, method: MethodConfig, knob: float) -> Probed:
     """Move particles at every state by a method at one value of its knob: states [M, S]."""
     rows, entries = policy.noise_shape(method)
     repeats = math.ceil(_CLOUD / method.transport.particles)
@@ -108,26 +118,35 @@ def measure(policy: Policy, states: np.ndarray, method: MethodConfig, knob: floa
     budget: Budget = budget_at(method, knob)
     choices = [policy.choose(obs, batch.to(device), budget, method) for batch in noise]
 
-    moved = torch.cat([choice.moved.particles for choice in choices], 1)  # [M, cloud, D]
-    twins = torch.cat([t for choice in choices if (t := choice.moved.twins) is not None], 1)
+    moved = torch.cat([choice.moved.particles[:_CLOUDS] for choice in choices], 1)  # [M, cloud, D]
+    twins = torch.cat([t[:_CLOUDS] for choice in choices if (t := choice.moved.twins) is not None], 1)
     values = torch.stack([policy.value(obs, choice.actions, method) for choice in choices])
     judged = torch.stack([policy.judge(obs, choice.actions) for choice in choices])
     far = torch.stack([travelled(choice.actions, choice.twins) for choice in choices])
     distances = w_inf_bound(moved, twins), mmd(moved, twins), w2(moved, twins)
     means = (float(x.mean()) for x in (values, judged, far, *distances))
-    return Measurement(policy.step, method.method, knob, len(states), moved.shape[1], *means)
+    row = Measurement(policy.step, method.method, knob, len(states), moved.shape[1], *means)
+    return Probed(row, judged.mean(0).cpu().numpy())
 
 
-def judged_best(measurements: Iterable[Measurement]) -> Measurement:
-    """The measurement where the judge's value peaks; of equal ones that with the smaller budget.
+def judged_best(probed: Sequence[Probed]) -> Measurement:
+    """The budget whose gain under the judge has the highest lower bound: mean gain less one standard error.
+
+    The gain is over the smallest budget (the reference), paired by state, the same noise serving every budget. Far from
+    the data the judge errs as well, in both directions: its mean there is a matter of luck, which the bound discounts.
 
     Raises:
         UserError: when there is no judge.
     """
-    judged = [m for m in measurements if math.isfinite(m.judge)]
+    judged = sorted((p for p in probed if math.isfinite(p.measurement.judge)), key=lambda p: p.measurement.budget)
     if not judged:
         raise UserError("budget=auto needs a judge: held-out episodes in the data, and net.judge=true in training")
-    return max(judged, key=lambda m: (m.judge, -m.budget))
+
+    def lower_bound(p: Probed) -> float:
+        gain = p.judged - judged[0].judged  # [M]
+        return float(gain.mean() - gain.std() / math.sqrt(len(gain)))
+
+    return max(judged, key=lower_bound).measurement  # of equal ones the first, with the smallest budget
 
 
 def add_measurements(run_dir: Path, new: Iterable[Measurement]) -> None:

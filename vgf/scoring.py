@@ -41,7 +41,7 @@ def score_run(config: Config, run: RunDirectory, make_environment: Callable[[], 
         run.note_auto_budget(config.budget)
     points = _points(config, policy)
     if states is not None:
-        add_measurements(run.path, [measure(policy, states, method, knob) for method, knob in points])
+        add_measurements(run.path, [measure(policy, states, method, knob).measurement for method, knob in points])
     bar = progress_bar("evaluating", len(points) * config.eval.episodes, "episode")
     slots = min(config.eval.environments, config.eval.episodes)
     with bar, EnvironmentPool(make_environment, slots=slots, processes=config.eval.processes) as pool:
@@ -69,8 +69,8 @@ def pick_budget(config: Config, policy: Policy, states: np.ndarray | None) -> Co
     """
     if states is None:
         raise UserError("budget=auto needs the run's probe.npz; train the run with this version of vgf")
-    best = judged_best(measure(policy, states, config, knob) for knob in _sweep(config))
-    print(f"budget=auto: {config.transport.knob} {best.budget:g}, where the judge's value of held-out states peaks")
+    best = judged_best([measure(policy, states, config, knob) for knob in sorted({0.0, *_sweep(config)})])
+    print(f"budget=auto: {config.transport.knob} {best.budget:g}, where the judge's lower bound on the gain peaks")
     return replace(config, budget=with_knob(config, best.budget))
 
 

@@ -7,11 +7,9 @@ the critic that moves, to the value under the judge, and to the distance from th
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,57 +17,20 @@ import torch
 
 from vgf.config import MethodConfig
 from vgf.errors import UserError
-from vgf.files import atomic_path, atomic_write_text
+from vgf.files import atomic_path
 from vgf.methods import budget_at
 from vgf.policy import Policy
 from vgf.problem import Problem
+from vgf.report.measurements import Measurement
 from vgf.transport import Budget
 from vgf.transport.distance import mmd, travelled, w2, w_inf_bound
 
-__all__ = [
-    "Measurement",
-    "Probed",
-    "add_measurements",
-    "judged_best",
-    "measure",
-    "read_measurements",
-    "read_probe",
-    "write_probe",
-]
+__all__ = ["Probed", "judged_best", "measure", "read_probe", "write_probe"]
 
 _STATES = 512
 _CLOUD = 16  # particles a state, at least: the clouds that distances are taken between
 _CLOUDS = 128  # states whose clouds are compared: optimal transport is solved once a state
 _SEED = 20_260_101  # of states and noise: the same for every method, budget and run
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One row of ``offline.csv``; all but the first three are means over states.
-
-    Attributes:
-        step, method, budget: what was measured; budget is a value of the method's knob.
-        states, particles: how many states, and particles in each state's cloud.
-        value: of the chosen action, under the critic that moves.
-        judge: of the chosen action, under the judge; NaN without one.
-        travelled: RMS distance per coordinate of the chosen action from its twin.
-        w_inf_bound, mmd, w2: distances between moved and unmoved cloud, see ``vgf.transport.distance``.
-    """
-
-    step: int
-    method: str
-    budget: float
-    states: int
-    particles: int
-    value: float
-    judge: float
-    travelled: float
-    w_inf_bound: float
-    mmd: float
-    w2: float
-
-
-_COLUMNS = tuple(f.name for f in fields(Measurement))
 
 
 def write_probe(run_dir: Path, problem: Problem) -> None:
@@ -147,36 +108,3 @@ def judged_best(probed: Sequence[Probed]) -> Measurement:
         return float(gain.mean() - gain.std() / math.sqrt(len(gain)))
 
     return max(judged, key=lower_bound).measurement  # of equal ones the first, with the smallest budget
-
-
-def add_measurements(run_dir: Path, new: Iterable[Measurement]) -> None:
-    """Add rows to ``offline.csv``; those of the same step, method and budget are replaced."""
-    rows = {(m.step, m.method, m.budget): m for m in [*read_measurements(run_dir), *new]}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for m in rows.values():
-        writer.writerow([f"{x:.6g}" if isinstance(x, float) else x for x in asdict(m).values()])
-    atomic_write_text(run_dir / "offline.csv", text.getvalue())
-
-
-def read_measurements(run_dir: Path) -> list[Measurement]:
-    """Rows of ``offline.csv``; none when the file is missing.
-
-    Raises:
-        UserError: when the file is damaged.
-    """
-    path = run_dir / "offline.csv"
-    if not path.is_file():
-        return []
-    try:
-        with path.open(newline="") as file:
-            return [_measurement(row) for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read ({error!r}); delete it and evaluate again") from error
-
-
-def _measurement(row: dict[str, str]) -> Measurement:
-    whole = {name: int(row[name]) for name in ("step", "states", "particles")}
-    numbers = {name: float(row[name]) for name in _COLUMNS if name not in whole and name != "method"}
-    return Measurement(method=row["method"], **whole, **numbers)  # type: ignore[arg-type]

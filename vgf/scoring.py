@@ -15,9 +15,10 @@ from vgf.errors import UserError
 from vgf.evaluation import evaluate
 from vgf.methods import ALL, budget_at, knob_of, load_method, method_names, missing_extra, with_knob
 from vgf.policy import Policy, load
-from vgf.probe import add_measurements, judged_best, measure, read_probe
+from vgf.probe import judged_best, measure, read_probe
 from vgf.progress import progress_bar
 from vgf.report import write_report
+from vgf.report.measurements import add_measurements
 from vgf.rundir import RunDirectory
 
 __all__ = ["pick_budget", "score_run"]

@@ -19,7 +19,8 @@ from vgf.errors import UserError
 from vgf.report import draw_curve, read_evaluations, summarise, terminal_table, write_report
 from vgf.report.curves import panel_svgs
 from vgf.report.episodes import COLUMNS, Row
-from vgf.report.points import Configured, Point, latest, number_text
+from vgf.report.measurements import Measurement, add_measurements, read_measurements
+from vgf.report.points import Configured, Point, latest, number_text, with_measurements
 
 QGF = ("qgf", 0.03)
 
@@ -198,11 +199,48 @@ def many(count: int) -> list[Point]:
     return summarise(rows + rows_of("best_of_n", {0: 0.5}))
 
 
+def measured(points: list[Point]) -> list[Measurement]:
+    """The critic that moves gains more and more, the judge less and less after a while."""
+    return [
+        Measurement(p.step, p.method, p.budget, 8, 16, p.budget, p.budget - 9 * p.budget**2, 0.1, 0.3, 0.2, 0.1)
+        for p in points
+    ]
+
+
+def test_measurements_are_read_back_joined_and_shown(run: Path) -> None:
+    points = summarise(read_evaluations(run))
+    add_measurements(run, measured(points)[:2])
+    add_measurements(run, measured(points))  # the first two are replaced
+    assert read_measurements(run) == [replace(m, judge=float(f"{m.judge:.6g}")) for m in measured(points)]
+    joined = {(p.step, p.method, p.budget): p for p in with_measurements(points, read_measurements(run))}
+    point = joined[100, "qgf", 0.1]
+    assert (point.value_gain, point.judge_gain, point.w2) == pytest.approx((0.1, 0.1 - 0.09, 0.1))
+    assert joined[100, "qgf", 0.0].judge_gain == 0
+    table = write_report(run, title="run", configured=QGF)
+    assert "judge gain" in table
+    words = Page(run / "report.html").words
+    assert "W_inf at most" in words
+    assert "never moves anything" in words
+
+
+def test_without_measurements_nothing_is_said_of_them(run: Path) -> None:
+    assert "judge" not in write_report(run, title="run", configured=QGF)
+    assert "judge" not in Page(run / "report.html").words
+
+
+def test_broken_measurements_are_named(run: Path) -> None:
+    (run / "offline.csv").write_text("step,method\n1,qgf\n")
+    with pytest.raises(UserError, match=r"offline\.csv cannot be read .*delete it and evaluate again"):
+        read_measurements(run)
+
+
 @pytest.mark.parametrize(
     ("points", "panels"),
     [
         (summarise(sweep()), 2),
-        (many(8), 4),  # against size, steps and the unknown method's budget, and against travelled
+        (with_measurements(summarise(sweep()), measured(summarise(sweep()))), 4),  # and two gains
+        (many(3), 3),  # against size, steps, and travelled
+        (many(8), 2),  # against travelled, and against milliseconds
         (summarise(rows_of("qgf", {0: 0.0})), 1),
         (summarise(rows_of("qgf", {0.03: 1.0}, episodes=1)), 2),
         (summarise([Row(1, "qgf", b, 0, 5.0, None, *[float("nan")] * 4) for b in (0.0, 1.0)]), 1),
@@ -215,8 +253,9 @@ def test_the_figure_is_drawn_whatever_was_evaluated(tmp_path: Path, points: list
     assert picture.std() > 0.05  # not blank
     svgs = panel_svgs(points, QGF)
     assert len(svgs) == panels
-    assert "reference" in svgs[0] or all(point.budget > 0 for point in points)
+    assert "reference" in svgs[0] or panels == 2 or all(point.budget > 0 for point in points)
     assert ("configured" in svgs[0]) == any(point.budget == 0.03 for point in points)
+    assert ("own budget" in svgs[-1]) == (len({point.method for point in points}) > 4)
     assert dict(matplotlib.rcParams) == before
 
 

@@ -14,6 +14,7 @@ from vgf.files import atomic_path, atomic_write_text
 from vgf.report.curves import draw_curve
 from vgf.report.episodes import read_evaluations
 from vgf.report.facts import read_facts
+from vgf.report.measurements import read_measurements
 from vgf.report.page import render_page
 from vgf.report.points import (
     Configured,
@@ -24,15 +25,18 @@ from vgf.report.points import (
     episodes_text,
     interval_text,
     is_configured,
+    known,
     latest,
     remark,
     score_text,
     summarise,
+    with_measurements,
 )
 
 __all__ = ["Point", "draw_curve", "read_evaluations", "summarise", "terminal_table", "write_html", "write_report"]
 
-_LEFT = {0, 3, 8}  # columns of words; numbers are aligned at their right end
+_LEFT = {"method", "95 % interval", ""}  # columns of words; numbers are aligned at their right end
+_OFFLINE = {"critic gain": "value_gain", "judge gain": "judge_gain", "W2": "w2"}  # on held-out states
 
 
 def write_report(run_dir: Path, *, title: str, configured: Configured) -> str:
@@ -54,6 +58,7 @@ def write_report(run_dir: Path, *, title: str, configured: Configured) -> str:
     knob = facts.get("transport.knob")
     own = configured and knob and facts.get("method") == configured[0]  # else another method is being evaluated
     points = summarise(read_evaluations(run_dir), knobs={configured[0]: knob} if configured and own else None)
+    points = with_measurements(points, read_measurements(run_dir))
     lines = [terminal_table(points, configured=configured)]
     jobs: dict[str, Callable[[], None]] = {
         "curve.png": partial(_write_curve, run_dir, points, title=title, configured=configured),
@@ -93,13 +98,13 @@ def terminal_table(points: Sequence[Point], *, configured: Configured) -> str:
         "95 % interval": interval_text,
         "IQM return": column_text(points, "iqm"),
         "travelled": column_text(points, "travelled"),
-        "critic value": column_text(points, "value"),
+        **{name: column_text(points, field) for name, field in _OFFLINE.items() if known(points, field)},
         "ms/decision": column_text(points, "milliseconds"),
         "": lambda p: f"{'<- ' if is_configured(p, configured) else ''}{remark(p, best, configured)}",
     }
     table = [list(columns), *([cell(point) for cell in columns.values()] for point in points)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    sides = [str.ljust if i in _LEFT else str.rjust for i in range(len(columns))]
+    sides = [str.ljust if name in _LEFT else str.rjust for name in columns]
     aligned = [[side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)] for row in table]
     lines = ["  ".join(row).rstrip() for row in aligned]
     return "\n".join([f"step {points[0].step:,}, {episodes_text(points)} episodes a line", *lines])

@@ -1,8 +1,9 @@
 """The figure of a sweep: score, and distance from the reference, against the budget.
 
-Panels depend on what was swept. One knob: score against it, and travelled against it; several moved
-methods add score against travelled, the currency they have in common. Methods with different knobs
-cannot share a budget axis: score against each knob, and against travelled.
+Panels depend on what was swept. One knob: score, travelled, and the values gained on held-out states
+against it; several moved methods add score against travelled, the currency they have in common. Methods
+with different knobs cannot share a budget axis: score against each knob, and against travelled. More than
+three methods: score against travelled and against the milliseconds of an action.
 
 Figures are built on ``Figure`` alone; pyplot and its global state stay untouched.
 """
@@ -21,21 +22,28 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from vgf.report.cost import draw_cost, percent_axis
 from vgf.report.palette import INK, MUTED, PAPER, Style, bare, inline_svg, settings, styles
-from vgf.report.points import Configured, Point, is_configured, latest, unswept
+from vgf.report.points import Configured, Point, is_configured, known, latest, unswept
 
 __all__ = ["draw_curve", "panel_svgs", "swept_methods"]
 
 _PANEL_INCHES = (4.9, 3.5)  # of curve.png
 _INLINE_INCHES = (4.4, 3.3)  # of the page, where a phone shrinks them
 _TRAVELLED = "travelled from the reference (RMS per action coordinate)"
+_FEW_METHODS = 3
+_TITLES = {
+    "travelled": "travelled (action units)",
+    "value_gain": "value gained, by the critic that moves",
+    "judge_gain": "value gained, by the judge",
+}
 _KNOBS = {"size": "size of the move", "steps": "value-gradient steps", "budget": "budget"}
 
 
 @dataclass(frozen=True)
 class _Panel:
-    x: str  # a knob, or "travelled"
-    y: str  # "score" or "travelled"
+    x: str  # a knob, "travelled" or "milliseconds"
+    y: str  # "score" or a field of a point
 
 
 @dataclass(frozen=True)
@@ -91,16 +99,22 @@ def swept_methods(points: Sequence[Point]) -> list[str]:
 
 def _panels(points: Sequence[Point]) -> list[_Panel]:
     methods = swept_methods(points)
+    if len(methods) > _FEW_METHODS:
+        return [_Panel("travelled", "score"), _Panel("milliseconds", "score")]
     knobs = list(dict.fromkeys(point.knob for point in points if point.method in methods))
     panels = [_Panel(knob, "score") for knob in knobs]
     if any(point.budget > 0 and math.isfinite(point.travelled) for point in points):
         panels += [_Panel(knobs[0], "travelled")] if len(knobs) == 1 else []
         panels += [_Panel("travelled", "score")] if len(methods) > 1 else []
+        gains = [field for field in ("value_gain", "judge_gain") if known(points, field)]
+        panels += [_Panel(knobs[0], field) for field in gains] if len(knobs) == 1 else []
     return panels
 
 
 def _draw(ax: Axes, panel: _Panel, points: Sequence[Point], configured: Configured, looks: dict[str, Style]) -> None:
     bare(ax)
+    if panel.x == "milliseconds":
+        return draw_cost(ax, points, looks)
     swept = swept_methods(points)
     shown = [p for p in points if p.method in swept and panel.x in (p.knob, "travelled") and _known(p, panel)]
     methods = list(dict.fromkeys(point.method for point in shown))
@@ -117,7 +131,7 @@ def _draw(ax: Axes, panel: _Panel, points: Sequence[Point], configured: Configur
         ]
         _draw_series(ax, xs, curve, panel, looks[curve[0].method], axis.log and panel.x != "travelled", shared)
         _ring(ax, xs, curve, panel, configured)
-    last = curves[0][-1] if len(curves) == 1 else None  # several curves have a legend
+    last = curves[0][-1] if len(curves) == 1 and panel.y == "score" else None  # several curves have a legend
     ends = [(_interval(last, panel)[0], last.method, looks[last.method].colour)] if last else []
     if panel.y == "score":
         ends += [_draw_baseline(ax, p, panel, looks[p.method]) for p in points if p.method not in swept]
@@ -133,13 +147,16 @@ def _draw(ax: Axes, panel: _Panel, points: Sequence[Point], configured: Configur
 
 
 def _known(point: Point, panel: _Panel) -> bool:
-    return "travelled" not in (panel.x, panel.y) or math.isfinite(point.travelled)
+    fields = {panel.x, panel.y} & {"travelled", "value_gain", "judge_gain"}
+    return all(math.isfinite(getattr(point, field)) for field in fields)
 
 
 def _interval(point: Point, panel: _Panel) -> tuple[float, float, float]:
     """Centre, low and high of what the panel shows on its y axis."""
     if panel.y == "travelled":
         return point.travelled, point.travelled_low, point.travelled_high
+    if panel.y != "score":
+        return (getattr(point, panel.y),) * 3
     unit = 100 if point.success else 1
     return point.score * unit, point.low * unit, point.high * unit
 
@@ -155,6 +172,8 @@ def _draw_series(
     ax.vlines(xs, lows, highs, colors=style.colour, linewidth=1.5, alpha=0.4)
     moved = 1 if curve[0].budget == 0 else 0
     ax.plot(xs[moved:], ys[moved:], color=style.colour, linewidth=1.8)
+    if panel.y.endswith("_gain"):
+        ax.axhline(0, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)
     if moved:
         ax.plot(xs[:2], ys[:2], color=style.colour, linewidth=1.4, linestyle=":" if off_scale else "-")
     for x, y, point in zip(xs, ys, curve, strict=True):
@@ -210,14 +229,13 @@ def _budget_ticks(ax: Axes, axis: _BudgetAxis, budgets: Sequence[float], configu
 
 def _score_or_distance(ax: Axes, panel: _Panel, success: bool) -> None:
     if panel.y == "score" and success:
-        ax.set_ylim(-4, 104)
-        ax.set_yticks([0, 25, 50, 75, 100], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+        percent_axis(ax)
     else:
         ax.margins(y=0.1)
         if panel.y == "travelled":
             ax.set_ylim(bottom=-0.04 * ax.get_ylim()[1])
         ax.yaxis.set_major_locator(MaxNLocator(5))
-    label = "travelled (action units)" if panel.y == "travelled" else "success" if success else "return"
+    label = _TITLES.get(panel.y, "success" if success else "return")
     ax.set_title(label, loc="left", color=INK, fontsize=10, fontweight="bold", pad=8)
 
 

@@ -14,6 +14,7 @@ from vgf.report.points import (
     episodes_text,
     find,
     interval_text,
+    known,
     latest,
     score_text,
     unswept,
@@ -107,7 +108,14 @@ def notes(points: Sequence[Point], configured: Configured, facts: Facts) -> list
         )
     said.append(
         "Travelled is the root mean square distance per action coordinate between the action played and the action "
-        "that the same noise gives without a move; actions live in [-1, 1]. Critic value is the opinion of the critic "
-        "that does the moving: where it rises and the score does not, the critic is being exploited."
+        "that the same noise gives without a move; actions live in [-1, 1]."
     )
+    if known(last, "value_gain"):
+        said.append(
+            "Gains are measured on states of held-out episodes, without an environment: the value of the chosen action "
+            "less that at budget 0, under the critic that does the moving and under the judge, a critic of the "
+            "held-out episodes that never moves anything. Where the one rises and the other does not, the critic is "
+            "being exploited. W2 (exact optimal transport), MMD (RBF kernel, median heuristic) and the bound on W_inf "
+            "compare the moved with the unmoved particles of a state."
+        )
     return said

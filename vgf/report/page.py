@@ -27,6 +27,7 @@ from vgf.report.points import (
     find,
     interval_text,
     is_configured,
+    known,
     latest,
     number_text,
     remark,
@@ -43,7 +44,11 @@ _CAPTION = (
 )
 _MEASURED = {
     "travelled": "travelled",
-    "critic value": "value",
+    "critic gain": "value_gain",
+    "judge gain": "judge_gain",
+    "W2": "w2",
+    "MMD": "mmd",
+    "W_inf at most": "w_inf_bound",
     "length": "length",
     "ms / decision": "milliseconds",
 }  # column -> field of a point
@@ -125,7 +130,7 @@ def _table(points: Sequence[Point], configured: Configured, *, with_step: bool =
         ("budget", lambda p: escape(budget_label(p)) + _small(remark(p, best, configured))),
         ("success" if points[0].success else "return", lambda p: escape(f"{score_text(p)} {interval_text(p)}")),
         ("95 % interval", lambda p: _range(p, scale, _colour(p, points))),
-        *((name, column_text(points, field)) for name, field in measured.items()),
+        *((name, column_text(points, field)) for name, field in measured.items() if known(points, field)),
     ]
     if len({point.episodes for point in points}) > 1:
         columns.append(("episodes", lambda p: f"{p.episodes}"))

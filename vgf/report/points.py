@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vgf.errors import UserError
-from vgf.methods import load_method, method_names
+from vgf.methods import load_method, method_names, stays_put
 from vgf.report.episodes import Row
+from vgf.report.measurements import Measurement
 from vgf.stats import bootstrap_interval, iqm, success_interval
 
 __all__ = [
     "Configured", "Point", "best_of_sweep", "budget_label", "column_text", "episodes_text", "find", "interval_text",
-    "is_configured", "latest", "number_text", "remark", "score_text", "summarise", "unswept",
+    "is_configured", "known", "latest", "number_text", "remark", "score_text", "summarise", "unswept",
+    "with_measurements",
 ]  # fmt: skip
 
 Configured = tuple[str, float] | None  # method and budget that the run is configured to act with
@@ -36,6 +38,9 @@ class Point:
         travelled_low, travelled_high: bootstrap interval of travelled.
         success: whether the score is a success rate.
         knob: the budget field that ``budget`` is a value of: ``size``, ``steps``, or ``budget`` when unknown.
+        value_gain, judge_gain: on held-out states, value of the chosen action less that at budget 0, under the
+            critic that moves and under the judge.
+        w_inf_bound, mmd, w2: on held-out states, distances between moved and unmoved particles.
         Others: means over the episodes of the :class:`vgf.report.episodes.Row` fields; NaN where nothing was measured.
     """
 
@@ -56,6 +61,28 @@ class Point:
     length: float
     success: bool
     knob: str
+    value_gain: float = math.nan
+    judge_gain: float = math.nan
+    w_inf_bound: float = math.nan
+    mmd: float = math.nan
+    w2: float = math.nan
+
+
+def with_measurements(points: Iterable[Point], measurements: Iterable[Measurement]) -> list[Point]:
+    """Points with what was measured offline at the same step, method and budget, where anything was."""
+    known = {(m.step, m.method, m.budget): m for m in measurements}
+    joined = []
+    for point in points:
+        here = known.get((point.step, point.method, point.budget))
+        start = known.get((point.step, point.method, 0.0))
+        if here is None:
+            joined.append(point)
+            continue
+        point = replace(point, w_inf_bound=here.w_inf_bound, mmd=here.mmd, w2=here.w2)
+        if start is not None:
+            point = replace(point, value_gain=here.value - start.value, judge_gain=here.judge - start.judge)
+        joined.append(point)
+    return joined
 
 
 def summarise(rows: Iterable[Row], *, knobs: Mapping[str, str] | None = None) -> list[Point]:
@@ -129,8 +156,8 @@ def unswept(points: Sequence[Point]) -> list[str]:
 
 
 def budget_label(point: Point) -> str:
-    """Such as ``size 0.03`` or ``steps 2``; ``-`` for best_of_n, which has no budget to turn."""
-    return "-" if point.method == "best_of_n" else f"{point.knob} {point.budget:g}"
+    """Such as ``size 0.03`` or ``steps 2``; ``-`` for a method that has no budget to turn."""
+    return "-" if stays_put(point.method) else f"{point.knob} {point.budget:g}"
 
 
 def remark(point: Point, best: Point | None, configured: Configured) -> str:
@@ -139,7 +166,7 @@ def remark(point: Point, best: Point | None, configured: Configured) -> str:
         return "configured"
     if point == best:
         return "best of sweep (picked after the fact)"
-    return "reference" if point.budget == 0 and point.method != "best_of_n" else ""
+    return "reference" if point.budget == 0 and not stays_put(point.method) else ""
 
 
 def episodes_text(points: Sequence[Point]) -> str:
@@ -159,6 +186,11 @@ def column_text(points: Sequence[Point], field: str) -> Callable[[Point], str]:
         return f"{number:,.{decimals}f}" if math.isfinite(number) else "-"
 
     return text
+
+
+def known(points: Iterable[Point], field: str) -> bool:
+    """Whether a field was measured for any of the points."""
+    return any(math.isfinite(getattr(point, field)) for point in points)
 
 
 def is_configured(point: Point, configured: Configured) -> bool:

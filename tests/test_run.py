@@ -18,6 +18,9 @@ from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file
 
 import vgf.run
+from vgf import scoring
+from vgf.methods import method_names
+from vgf.rundir import read_config
 
 
 @pytest.fixture
@@ -56,6 +59,7 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
 def test_a_run_leaves_everything_behind(tiny_run):
     names = {p.name for p in tiny_run.iterdir()}
     wanted = {"config.yaml", "environment.txt", "metrics.jsonl", "eval.csv", "curve.png", "report.html", "checkpoints"}
+    wanted |= {"probe.npz", "offline.csv"}
     assert wanted <= names
     assert [json.loads(line)["step"] for line in (tiny_run / "metrics.jsonl").open()] == [20, 40, 60]
     points = {(r["method"], r["budget"]) for r in rows(tiny_run)}
@@ -98,6 +102,17 @@ def test_a_run_leaves_everything_behind(tiny_run):
         ("method=a_vgf", "net.extras=\\[gradient\\]"),
         ("net.extras=[flowmap]", "net.extras=flowmap is unknown.*'flow_map'"),
         ("eval.baselines=[bon]", "method='bon' is unknown"),
+        ("budget=atuo", "budget=atuo is unknown.*'auto'"),
+        ("budget=auto method=ifql", "budget=auto: method=ifql has no budget"),
+        ("budget=auto method=all", "budget=auto: method=all has no budget"),
+        ("transport.gate=0.5", "transport.gate=0.5 is out of range"),
+        ("train.critic=tdd", "train.critic=tdd is unknown.*'td'"),
+        ("train.critic=td train.td.rule=a_vgf", r"train.td.rule=a_vgf needs .*net.extras=\[gradient\]"),
+        ("train.critic=sarsa net.extras=[optimal]", "which train.critic=sarsa .* does not learn"),
+        ("net.reference=gausian", "net.reference=gausian is unknown.*'gaussian'"),
+        ("train.freeze=[flw]", "train.freeze=flw is unknown.*'flow'"),
+        ("trainer=extras", "trainer=extras adds networks to a finished run"),
+        ("trainer=extras init=nowhere", "init=nowhere does not exist"),
     ],
 )
 def test_every_mistake_is_one_line(complaint, override, said):
@@ -175,6 +190,51 @@ def test_mode_eval_adds_another_method_and_trains_nothing(vgf_run, tiny_run, tmp
     assert "the best of 10 unmoved samples" in (run_dir / "report.html").read_text()
     assert (run_dir / "metrics.jsonl").read_bytes() == metrics
     assert all((parameters(run_dir)[k] == v).all() for k, v in trained.items())
+
+
+def test_budget_auto_is_chosen_offline_and_kept(vgf_run, tiny_run, tmp_path):
+    run_dir = tmp_path / "copy"
+    shutil.copytree(tiny_run, run_dir)
+    done = vgf_run("mode=eval", f"run={run_dir}", "budget=auto", "eval.episodes=1", "eval.baselines=[]")
+    assert done.returncode == 0, done.stderr
+    chosen = json.loads((run_dir / "auto_budget.json").read_text())
+    said = re.search(r"budget=auto: size (\S+), where the judge", done.stdout)
+    assert float(said[1]) == chosen["size"]
+    assert chosen["size"] in (0.0, 0.1)
+    assert not chosen["auto"]
+    with (run_dir / "offline.csv").open() as file:
+        measured = {(row["method"], float(row["budget"])) for row in csv.DictReader(file)}
+    assert {("qgf", 0.0), ("qgf", 0.1), ("best_of_n", 0.0)} <= measured
+    stored = (run_dir / "config.yaml").read_text().replace("auto: false", "auto: true")
+    (run_dir / "config.yaml").write_text(stored)
+    assert vgf.load(run_dir).method.budget.size == chosen["size"]
+
+
+def test_extras_are_added_to_a_finished_run(vgf_run, tiny_run, tmp_path):
+    more = ("net.extras=[flow_map]", "train.steps=4", "eval.episodes=1", "eval.budgets=[0]", "eval.baselines=[]")
+    done = vgf_run("trainer=extras", f"init={tiny_run}", f"run_dir={tmp_path / 'more'}", *more, "method=qpilots_m")
+    assert done.returncode == 0, done.stderr
+    old, new = parameters(tiny_run), parameters(tmp_path / "more")
+    assert all((new[k] == v).all() for k, v in old.items())
+    assert any(k.startswith("extras.flow_map") for k in new)
+    assert {row["method"] for row in rows(tmp_path / "more")} == {"qpilots_m"}
+
+
+def test_method_all_is_every_method_the_run_has_networks_for(tiny_run, capsys):
+    config = read_config(tiny_run)
+    config.method = "all"
+    config.net.extras = []
+    points = scoring._points(config, vgf.load(tiny_run))
+    assert {method.method for method, _ in points} == set(method_names()) - {"a_vgf", "robust_q", "qpilots_m", "cfgrl"}
+    assert [knob for method, knob in points if method.method == "vgf"] == [0, 1, 2, 3]
+    assert capsys.readouterr().out.count("left out: method=") == 4
+
+
+def test_a_demonstration_needs_no_training(vgf_run, tmp_path):
+    done = vgf_run("task=toy", f"run_dir={tmp_path / 'toy'}")
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "toy").iterdir()} == {"toy.csv", "toy.png"}
+    assert "qpilots_m" in done.stdout
 
 
 def test_a_finished_command_given_again_only_evaluates(vgf_run, tiny, tiny_run, tmp_path):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import torch
 
 from vgf.config import Config
-from vgf.errors import UserError
 from vgf.problem import Problem
 from vgf.rundir import RunDirectory
 from vgf.trainers import loop
@@ -26,13 +25,5 @@ def objective(config: Config) -> dict[str, Term]:
 
 
 def train(config: Config, problem: Problem, run: RunDirectory, device: torch.device) -> int:
-    """Train ``net.extras`` alone; see :func:`vgf.trainers.loop.train`.
-
-    Raises:
-        UserError: without ``init`` or extras, and what the loop raises.
-    """
-    if config.init is None:
-        raise UserError("trainer=extras adds networks to a finished run; give it as init=RUN_DIR")
-    if not config.net.extras:
-        raise UserError("trainer=extras has nothing to train; name networks, such as net.extras=[flow_map]")
+    """Train ``net.extras`` alone; see :func:`vgf.trainers.loop.train`."""
     return loop.train(config, problem, run, device, objective(config))

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from vgf.config import Config
 from vgf.errors import UserError
-from vgf.methods import budget_at, knob_of, load_method, missing_extra, stays_put
+from vgf.methods import ALL, budget_at, knob_of, load_method, missing_extra, stays_put
 from vgf.nets.extras import EXTRAS
 from vgf.nets.mlp import ACTIVATIONS
 from vgf.nets.sources import SOURCES
@@ -101,8 +101,8 @@ def check_config(config: Config) -> None:
     knob_of(config)
     if config.mode == "train":
         missing_extra(config, config.net.extras)
-    if config.budget.auto and stays_put(config.method):
-        raise UserError(f"budget=auto: method={config.method} has no budget to turn")
+    if config.budget.auto and (config.method == ALL or stays_put(config.method)):
+        raise UserError(f"budget=auto: method={config.method} has no budget of its own to turn; name one method")
     for knob in config.eval.budgets or []:
         budget_at(config, knob)
     for name in config.eval.baselines:
@@ -112,6 +112,11 @@ def check_config(config: Config) -> None:
 def _check_training(config: Config) -> None:
     """Parts of training that need one another."""
     train = config.train
+    if config.trainer == "extras" and config.mode == "train":
+        if config.init is None:
+            raise UserError("trainer=extras adds networks to a finished run; give it as init=RUN_DIR")
+        if not config.net.extras:
+            raise UserError("trainer=extras has nothing to train; name networks, such as net.extras=[flow_map]")
     if train.critic == "td":
         for name, (_, option) in EXTRAS.items():
             if option in get_rule(train.td.rule).options and name not in config.net.extras:

@@ -83,9 +83,9 @@ def launch(composed: DictConfig, given: list[str]) -> None:
     if composed.mode == "eval":
         if composed.run is None:
             raise UserError("mode=eval needs run=DIR, the run_dir of a training run")
-        composed = _stored_with(composed, given, composed.run)
+        composed = _stored_with(composed, given, "run")
     elif composed.init is not None:
-        composed = _stored_with(composed, ["trainer", "run_dir", *given], composed.init)
+        composed = _stored_with(composed, ["trainer", "run_dir", *given], "init")
         if "run_dir" not in given:
             composed.run_dir = f"{str(composed.init).rstrip('/')}-{composed.trainer}"
     config = OmegaConf.to_object(composed)
@@ -133,8 +133,8 @@ def _useful_threads(config: Config) -> int:
 
 
 def _stored_with(composed: DictConfig, given: list[str], origin: str) -> DictConfig:
-    """The configuration stored with a run, overridden by what the command line names."""
-    stored = OmegaConf.structured(read_config(Path(origin)))
+    """The configuration stored with the run that the key ``origin`` names, overridden by the command line."""
+    stored = OmegaConf.structured(read_config(Path(composed[origin]), key=origin))
     if "method" in given:
         for key in ("method", "transport", "budget", "sweep"):
             stored[key] = composed[key]

@@ -43,8 +43,8 @@ _IDENTITY = (
 )  # fmt: skip
 
 
-def read_config(run_dir: Path) -> Config:
-    """Read the resolved configuration of a run.
+def read_config(run_dir: Path, *, key: str = "run") -> Config:
+    """Read the resolved configuration of a run; ``key`` is what an error calls the directory.
 
     Raises:
         UserError: when the directory is no run, or its configuration cannot be read.
@@ -52,7 +52,7 @@ def read_config(run_dir: Path) -> Config:
     path = run_dir / "config.yaml"
     if not path.is_file():
         reason = "does not exist" if not run_dir.exists() else "is no run directory (it has no config.yaml)"
-        raise UserError(f"run={run_dir} {reason}; give the run_dir that a training run printed")
+        raise UserError(f"{key}={run_dir} {reason}; give the run_dir that a training run printed")
     try:
         loaded = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
         config = OmegaConf.to_object(loaded)

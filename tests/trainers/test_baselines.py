@@ -87,11 +87,7 @@ def test_extras_afterwards_leave_the_run_as_it_is(tmp_path, finished):
     assert {k.split(".")[1] for k in new.keys() - old.keys()} == {"flow_map"}
 
 
-def test_extras_need_a_run_and_something_to_train(tmp_path, finished):
-    with pytest.raises(UserError, match="init=RUN_DIR"):
-        run("extras", tmp_path / "a", net__extras=["noisy"])
-    with pytest.raises(UserError, match=r"net\.extras"):
-        run("extras", tmp_path / "b", init=str(finished))
+def test_networks_of_other_sizes_cannot_be_taken_over(tmp_path, finished):
     with pytest.raises(UserError, match="networks of other sizes"):
         run("extras", tmp_path / "c", init=str(finished), net__extras=["noisy"], net__hidden=8)
 

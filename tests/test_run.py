@@ -76,6 +76,7 @@ def test_a_run_leaves_everything_behind(tiny_run):
         ("task=ogbnch", "task=ogbnch is unknown.*'ogbench'"),
         ("method=qfg", "method=qfg is unknown.*'qgf'"),
         ("preset=papr", "preset=papr is unknown.*'paper'"),
+        ("preset=a_vgf/cube-sngle", "a_vgf/\\*.*'a_vgf/cube-single'"),
         ("train.steps=abc", "train.steps: .*'abc'.* int"),
         ("train.steps=-4", "train.steps=-4 is out of range"),
         ("seed=1.5", "seed: .*1.5.* int"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from importlib import resources
 from typing import Any, get_type_hints
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -13,7 +14,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
 
-__all__ = ["config_keys", "one_line"]
+__all__ = ["config_keys", "group_options", "one_line"]
 
 
 def one_line(error: BaseException) -> str | None:
@@ -49,10 +50,25 @@ def config_keys(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, 
 
 def _missing_group_option(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file or "").partition("/")
-    options = [o.removesuffix(".yaml") for o in (error.options or [])]
+    options = group_options(group)
     if not options:
         return str(error).splitlines()[0]
-    return f"{group}={name} is unknown; use one of {', '.join(options)}.{did_you_mean(name, options)}"
+    shown = dict.fromkeys(f"{o.split('/')[0]}/*" if "/" in o else o for o in options)
+    return f"{group}={name} is unknown; use one of {', '.join(shown)}.{did_you_mean(name, options)}"
+
+
+def group_options(group: str) -> list[str]:
+    """Names that ``group=NAME`` takes, those in folders as ``folder/name``; what they have in common is no name."""
+    folder = resources.files("vgf.configs") / group
+    if not folder.is_dir():
+        return []
+    names = []
+    for entry in sorted(folder.iterdir(), key=lambda entry: (entry.is_dir(), entry.name)):
+        if entry.is_dir() and not entry.name.startswith("_"):
+            names += [f"{entry.name}/{f.name}" for f in sorted(entry.iterdir(), key=lambda f: f.name)]
+        else:
+            names.append(entry.name)
+    return [name.removesuffix(".yaml") for name in names if name.endswith(".yaml") and not name.endswith("/base.yaml")]
 
 
 def _bad_override(error: BaseException) -> str:

@@ -99,7 +99,7 @@ class TransportConfig:
     rule: str = "qgf"
     knob: str = "size"  # the budget field that eval.budgets sweeps: steps | size
     particles: int = 1
-    select: str = "first"  # first | max | mean | softmax | expectile | keep_best
+    select: str = "none"  # none | max | mean | softmax | expectile | keep_best
     temperature: float = 1.0  # of select=softmax
     expectile: float = 0.9  # of select=expectile
     gate: float | None = None  # a particle stops where heads disagree this many times as much as at its twin

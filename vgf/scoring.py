@@ -41,8 +41,6 @@ def score_run(config: Config, run: RunDirectory, make_environment: Callable[[], 
         config = pick_budget(config, policy, states)
         run.note_auto_budget(config.budget)
     points = _points(config, policy)
-    if states is not None:
-        add_measurements(run.path, [measure(policy, states, method, knob).measurement for method, knob in points])
     bar = progress_bar("evaluating", len(points) * config.eval.episodes, "episode")
     slots = min(config.eval.environments, config.eval.episodes)
     with bar, EnvironmentPool(make_environment, slots=slots, processes=config.eval.processes) as pool:
@@ -57,6 +55,8 @@ def score_run(config: Config, run: RunDirectory, make_environment: Callable[[], 
                 progress=bar.update,
             )
             run.add_evaluation(policy.step, method.method, knob, episodes)
+            if states is not None:
+                add_measurements(run.path, [measure(policy, states, method, knob).measurement])
     configured = None if config.method == ALL else (config.method, knob_of(config))
     table = write_report(run.path, title=config.env, configured=configured)
     print(f"\n{table}\n\nreport: {run.path / 'report.html'}\ncurve:  {run.path / 'curve.png'}")

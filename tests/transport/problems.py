@@ -30,6 +30,11 @@ class SmallProblem:
         self.f = dense(STATE + ACTION, ACTION)
         self.dtype = dtype
 
+    def to(self, device: str) -> SmallProblem:
+        for net in (self.q, self.v, self.f):
+            net.to(device)
+        return self
+
     def critic(self, s: Tensor, x: Tensor) -> Tensor:
         return self.q(torch.cat([s, x], -1)).T
 

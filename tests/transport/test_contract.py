@@ -19,17 +19,22 @@ def move(rule, problem, start, budget, **changes):
     return transport(rule, context, noise, budget=budget, **(problem.arguments(rule) | changes))
 
 
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+
+
 @every_rule
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_shapes_types_and_inputs(rule, dtype):
-    problem = SmallProblem(dtype=dtype)
-    context, noise = problem.draw(4, 3)
+def test_shapes_types_and_inputs(rule, dtype, device):
+    problem = SmallProblem(dtype=dtype).to(device)
+    context, noise = (x.to(device) for x in problem.draw(4, 3))
     before = context.clone(), noise.clone()
     moved = move(rule, problem, (context, noise), Budget(steps=2, size=0.1))
     assert moved.particles.shape == moved.twins.shape == (4, 3, 2)
     assert moved.values.shape == moved.travelled.shape == (4, 3)
     for output in (moved.particles, moved.twins, moved.values, moved.travelled):
         assert output.dtype == dtype
+        assert output.device.type == device
         assert output.isfinite().all()
         assert not output.requires_grad
     assert torch.equal(context, before[0])

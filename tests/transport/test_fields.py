@@ -157,7 +157,7 @@ def test_classifier_free_of_size_one_is_the_conditional_flow(scene):
 
 def test_every_field_of_the_table_has_a_test_here():
     tested = {"clean", "svgd", "denoised", "denoised_jacobian", "noisy", "bptt"} | {
-        "amortised", "noise_conditioned", "posterior", "classifier_free",
+        "amortised", "noise_conditioned", "posterior", "posterior_glass", "classifier_free",
     }  # fmt: skip
     used = {getattr(row.field, "func", row.field).__name__ for row in RULES.values()}
     assert used <= tested

@@ -95,7 +95,7 @@ def test_every_selector_gives_weights(name):
 
 def test_what_selectors_choose():
     x = torch.arange(6.0).view(2, 3, 1)
-    expected = {"max": [1.0, 3.0], "keep_best": [1.0, 3.0], "first": [0.0, 3.0], "mean": [1.0, 4.0]}
+    expected = {"max": [1.0, 3.0], "keep_best": [1.0, 3.0], "none": [0.0, 3.0], "mean": [1.0, 4.0]}
     for name, particles in expected.items():
         torch.testing.assert_close(
             select(get_selector(name).weigh(Candidates(VALUES)), x)[:, 0], torch.tensor(particles)

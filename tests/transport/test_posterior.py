@@ -78,6 +78,16 @@ def test_one_point_posterior_is_qpilots_u():
         torch.testing.assert_close(posterior.particles, transport("qpilots_u", context, noise, **shared).particles)
 
 
+def test_a_flow_map_that_is_exact_gives_what_the_glass_rule_gives():
+    generator = torch.Generator().manual_seed(0)
+    context, noise = torch.zeros(2, 1), torch.randn(2, 3, 1, generator=generator)
+    shared = {"budget": Budget(size=0.4), "critic": critic, "velocity": velocity, "samples": 3, "step": "raw"}
+    learned = transport("qpilots_m", context, noise, sampler=glass_sampler(velocity, 5), **shared)
+    exact = transport("qpilots_g", context, noise, inner_steps=5, **shared)
+    assert torch.equal(learned.particles, exact.particles)
+    assert not torch.equal(transport("qpilots_g", context, noise, inner_steps=2, **shared).particles, exact.particles)
+
+
 def tilted_moments(rule: str, **options) -> tuple[float, float]:
     """Mean and standard deviation of a rule's particles under the schedule of Prop. 1."""
     noise = torch.randn(1, 6_000, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

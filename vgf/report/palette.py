@@ -48,9 +48,14 @@ _METHODS = {
     "qgf_jacobian": Style("#1489a6", "#63cfe6", ">"),
     "qfql": Style("#9b1c31", "#ff7a85", "<"),
     "bptt": Style("#6d7a12", "#c3cf5c", "p"),
+    "qpilots_g": Style("#7b5ea7", "#b79be0", "d"),
+    "cfgrl": Style("#b5338a", "#f08acb", "*"),
+    "ifql": Style("#37474f", "#b0bec5", "H"),
+    "idql": Style("#33691e", "#9ccc65", "8"),
+    "reference": Style("#2b2f36", "#d7dce3", "o"),
     "robust_q": Style("#84532a", "#d3a47a", "h"),
 }
-_SPARE = (Style("#c2185b", "#ff7fb0", "*"), Style("#33691e", "#9ccc65", "d"), Style("#37474f", "#b0bec5", "H"))
+_SPARE = (Style("#c2185b", "#ff7fb0", "1"), Style("#1b5e20", "#81c784", "2"), Style("#4e342e", "#bcaaa4", "3"))
 
 
 def styles(methods: Iterable[str]) -> dict[str, Style]:

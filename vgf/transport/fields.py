@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vgf.transport.kernels import svgd_direction
 from vgf.transport.landscape import Landscape, Velocity, aggregate_heads, gradient_of
-from vgf.transport.posterior import PosteriorSampler
+from vgf.transport.posterior import PosteriorSampler, glass_sampler
 
 __all__ = [
     "amortised",
@@ -27,6 +27,7 @@ __all__ = [
     "noise_conditioned",
     "noisy",
     "posterior",
+    "posterior_glass",
     "svgd",
 ]
 
@@ -144,3 +145,15 @@ def posterior(
             values.append(tau * scene.value(clean + (scene.clip(clean) - clean).detach()))
         g = gradient_of((torch.stack(values).logsumexp(0) - math.log(samples)).sum(), x)
     return v.detach(), g
+
+
+def posterior_glass(
+    scene: Landscape, x: Tensor, k: int, *, inner_steps: int = 4, samples: int = 4, tau: float = 1.0, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """QPILOTS-M without a flow map: posterior samples by ``inner_steps`` Euler steps of the exact GLASS flow.
+
+    The reference that a learned map is measured against; it costs samples * inner_steps velocities a step.
+    """
+    assert scene.velocity_field is not None
+    sampler = glass_sampler(scene.velocity_field, inner_steps)
+    return posterior(scene, x, k, sampler=sampler, samples=samples, tau=tau, seed=seed)

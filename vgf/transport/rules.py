@@ -73,6 +73,9 @@ RULES: dict[str, Rule] = {
     "robust_q": _inside(fields.noise_conditioned, "raw", 0.03, "QGF baseline RobustQ"),
     "cfgrl": _inside(fields.classifier_free, "raw", 1.0, "CFGRL, QGF baseline"),
     "qpilots_m": _inside(fields.posterior, "norm_matched", 0.2, "QPILOTS eq. 16", skip_first=True),
+    "qpilots_g": _inside(
+        fields.posterior_glass, "norm_matched", 0.2, "QPILOTS eq. 16, exact posterior", skip_first=True
+    ),
     "qpilots_u": _inside(_qpilots_u_field, "norm_matched", 0.2, "QPILOTS eqs. 14, 15, 17", skip_first=True),
 }
 

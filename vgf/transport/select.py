@@ -54,7 +54,7 @@ def _one_hot(index: Tensor, like: Tensor) -> Tensor:
     return F.one_hot(index, like.shape[1]).to(like.dtype)
 
 
-def _first(c: Candidates) -> Tensor:
+def _none(c: Candidates) -> Tensor:
     """No selection: particles are exchangeable, take the first."""
     return _one_hot(torch.zeros_like(c.values[:, 0], dtype=torch.long), c.values)
 
@@ -85,7 +85,7 @@ def _expectile(c: Candidates) -> Tensor:
 
 
 SELECTORS: dict[str, Selector] = {
-    "first": Selector(_first),
+    "none": Selector(_none),
     "max": Selector(_max),
     "mean": Selector(_mean),
     "softmax": Selector(_softmax, draws=True),

@@ -99,6 +99,11 @@ def notes(points: Sequence[Point], configured: Configured, facts: Facts) -> list
     ]
     if fewest < _FEW_EPISODES:
         said.append(f"Some points have only {fewest} episodes; their intervals are wide for a reason.")
+    if facts.get("budget.auto") and configured:
+        said.append(
+            "The configured budget was chosen by budget=auto, before anything was played: the one at which the judge's "
+            "gain over the reference, less one standard error, is highest."
+        )
     if find(last, configured):
         said.append("The headline is the last checkpoint at the configured budget, whatever its score.")
     if best := best_of_sweep(last, configured):

@@ -59,9 +59,9 @@ def prepare(config: Config) -> Problem:
     return Problem(config.env, train, validation, f"{resolved.origin}: {resolved.train.name}")
 
 
-def environment_factory(env: str) -> Callable[[], gymnasium.Env]:
-    """Return a picklable function that makes the environment of ``env``."""
-    return functools.partial(make_environment, split_name(env)[1])
+def environment_factory(config: Config) -> Callable[[], gymnasium.Env]:
+    """Return a picklable function that makes the environment of ``config.env``."""
+    return functools.partial(make_environment, split_name(config.env)[1])
 
 
 def split_name(env: str) -> tuple[str, str]:

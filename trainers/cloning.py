@@ -23,7 +23,7 @@ __all__ = ["CLONING", "flow_matching"]
 def flow_matching(velocity: Velocity, draw: Draw) -> Tensor:
     """Square error of a velocity on the draw's straight paths, elementwise: [B, D]."""
     x_t, u = flow_matching_pair(draw.batch.actions, draw.noise, draw.t)
-    return (velocity(draw.batch.observations, x_t, draw.t) - u).square()
+    return (velocity(draw.batch.actor_observations, x_t, draw.t) - u).square()
 
 
 def _flow(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
@@ -32,7 +32,7 @@ def _flow(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
 
 def _gaussian(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
     assert isinstance(nets.flow, Gaussian)
-    mean, log_std = nets.flow.moments(draw.batch.observations)
+    mean, log_std = nets.flow.moments(draw.batch.actor_observations)
     miss = (draw.batch.actions - mean) / log_std.exp()
     return {"flow/loss": masked_mean(0.5 * miss.square() + log_std, draw.batch.valid_actions)}
 

@@ -70,7 +70,7 @@ def _noisy(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
 
 
 def _optimal(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
-    s, a = draw.batch.observations, draw.batch.actions
+    s, a = draw.batch.actor_observations, draw.batch.actions
     with torch.no_grad():
         advantage = aggregate_heads(nets.target_critic(s, a), config.aggregate) - nets.value(s)
         better = (advantage > 0).to(a.dtype).unsqueeze(-1)  # [B, 1]

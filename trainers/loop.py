@@ -16,7 +16,7 @@ import torch
 
 from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint
 from vgf.config import Config
-from vgf.data.store import TransitionStore
+from vgf.data.store import Store
 from vgf.errors import UserError
 from vgf.interrupt import deferred_interrupt
 from vgf.nets import ActorCritic, NetSizes
@@ -90,11 +90,11 @@ class Trainer:
         self.objective = objective
         c = config.train
         n_step = c.chunk if c.n_step is None else c.n_step
-        store = partial(TransitionStore, chunk=c.chunk, n_step=n_step, discount=c.discount, device=device)
+        store = partial(problem.store, chunk=c.chunk, n_step=n_step, discount=c.discount, device=device)
         self.data = store(problem.train)
         self.validation = store(problem.validation) if problem.validation else None
         torch.manual_seed(config.seed)
-        self.networks = ActorCritic(network_sizes(config, problem)).to(device)
+        self.networks = ActorCritic(network_sizes(config, problem, self.data.observation_size)).to(device)
         if config.train.freeze:
             for name, parameter in self.networks.named_parameters():
                 parameter.requires_grad_(parameter.requires_grad and not name.startswith(tuple(config.train.freeze)))
@@ -124,7 +124,7 @@ class Trainer:
         self.step += 1
         return losses
 
-    def draw(self, data: TransitionStore, generator: torch.Generator, spare: torch.Generator | None = None) -> Draw:
+    def draw(self, data: Store, generator: torch.Generator, spare: torch.Generator | None = None) -> Draw:
         """All random numbers of one update; those of single terms come from a stream of their own.
 
         So which extras are trained changes neither the batches nor the reference.
@@ -204,11 +204,11 @@ class Trainer:
         self.seconds = checkpoint.manifest["seconds"]
 
 
-def network_sizes(config: Config, problem: Problem) -> NetSizes:
+def network_sizes(config: Config, problem: Problem, observation_size: int) -> NetSizes:
     """Sizes of a run's networks; there is a judge where there are held-out episodes to train it on."""
     net = config.net
     return NetSizes(
-        observation=problem.observation_size,
+        observation=observation_size,
         action=problem.action_size,
         chunk=config.train.chunk,
         hidden=net.hidden,

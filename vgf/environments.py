@@ -66,9 +66,13 @@ class EnvironmentPool:
         sizes = [self._receive(rank) for rank in range(self._processes)]
         self.observation_size, self.action_size = sizes[0]
 
-    def reset(self, seeds: Mapping[int, int]) -> dict[int, np.ndarray]:
-        """Reset the given slots with their seeds: slot -> first observation [S]."""
-        return self._ask("reset", seeds)
+    def reset(self, episodes: Mapping[int, tuple[int, int]]) -> dict[int, np.ndarray]:
+        """Begin episodes in the given slots: slot -> (seed, number of the episode); returns first observations [S].
+
+        An environment with the attribute ``deals_episodes`` is told the number (``options={"episode": e}``), so that
+        it can deal out goals evenly.
+        """
+        return self._ask("reset", episodes)
 
     def play(self, chunks: Mapping[int, np.ndarray]) -> dict[int, Outcome]:
         """Play a chunk [H, A] in each given slot, stopping where the episode ends: slot -> Outcome."""
@@ -145,8 +149,10 @@ def _work(pipe: Connection, make: Callable[[], Any], slots: list[int]) -> None:
         pipe.send(("error", f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})"))
 
 
-def _reset(environment: Any, seed: int) -> np.ndarray:
-    observation, _ = environment.reset(seed=seed)
+def _reset(environment: Any, episode: tuple[int, int]) -> np.ndarray:
+    seed, number = episode
+    options = {"episode": number} if getattr(environment, "deals_episodes", False) else None
+    observation, _ = environment.reset(seed=seed, options=options)
     return _finite(observation, "observation")
 
 

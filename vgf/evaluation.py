@@ -101,7 +101,7 @@ def evaluate(
     playing: list[int | None] = [e if e < episodes else None for e in range(slots)]
     observations = np.zeros((slots, pool.observation_size), np.float32)
     noise = np.zeros((slots, *noise_shape), np.float32)
-    first = pool.reset({slot: episode_seed(seed, e) for slot, e in enumerate(playing) if e is not None})
+    first = pool.reset({slot: (episode_seed(seed, e), e) for slot, e in enumerate(playing) if e is not None})
     for slot, observation in first.items():
         observations[slot] = observation
 
@@ -135,7 +135,7 @@ def evaluate(
                 following = e + slots
                 playing[slot] = following if following < episodes else None
                 if playing[slot] is not None:
-                    finished[slot] = episode_seed(seed, following)
+                    finished[slot] = episode_seed(seed, following), following
                 else:
                     observations[slot], noise[slot] = 0, 0
         for slot, observation in pool.reset(finished).items():

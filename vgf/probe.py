@@ -38,10 +38,8 @@ def write_probe(run_dir: Path, problem: Problem) -> None:
     path = run_dir / "probe.npz"
     if path.exists():
         return
-    observations = (problem.validation or problem.train)["observations"]
-    rows = np.random.default_rng(_SEED).choice(len(observations), min(_STATES, len(observations)), replace=False)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, observations=observations[np.sort(rows)].astype(np.float32))
+        np.savez_compressed(file, observations=problem.held_out_states(_STATES, _SEED))
 
 
 def read_probe(run_dir: Path) -> np.ndarray | None:

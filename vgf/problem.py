@@ -1,11 +1,13 @@
-"""What a task hands to a trainer: training and held-out data."""
+"""What a task hands to a trainer: training and held-out data, and how batches are dealt from them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
+from vgf.data.store import Store, TransitionStore
 
 __all__ = ["Problem"]
 
@@ -19,19 +21,26 @@ class Problem:
         train: regular transitions for training; keys as in :func:`vgf.data.chunk_batch`.
         validation: transitions of held-out episodes, or None.
         origin: where the data came from, one line for the report.
+        store: makes the store that deals batches, called as :class:`vgf.data.store.TransitionStore` is.
+        states: (data, rows [M]) -> what the networks see there, [M, S]; None: the observations.
     """
 
     name: str
     train: Mapping[str, np.ndarray]
     validation: Mapping[str, np.ndarray] | None
     origin: str
-
-    @property
-    def observation_size(self) -> int:
-        """Entries of an observation."""
-        return int(self.train["observations"].shape[1])
+    store: Callable[..., Store] = TransitionStore
+    states: Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray] | None = None
 
     @property
     def action_size(self) -> int:
         """Entries of an action."""
         return int(self.train["actions"].shape[1])
+
+    def held_out_states(self, count: int, seed: int) -> np.ndarray:
+        """States of held-out episodes (of training where there are none), drawn without replacement: [M, S]."""
+        data = self.validation or self.train
+        rows = len(data["observations"])
+        chosen = np.sort(np.random.default_rng(seed).choice(rows, min(count, rows), replace=False))
+        states = data["observations"][chosen] if self.states is None else self.states(data, chosen)
+        return np.asarray(states, np.float32)

@@ -102,7 +102,7 @@ def launch(composed: DictConfig, given: list[str]) -> None:
     else:
         run = RunDirectory(Path(str(config.run)))
     torch.set_num_threads(config.threads or 1)  # the other cores step environments
-    score_run(config, run, task.environment_factory(config.env), device)
+    score_run(config, run, task.environment_factory(config), device)
 
 
 def _train(config: Config, task: ModuleType, trainer: ModuleType, run: RunDirectory, device: torch.device) -> None:

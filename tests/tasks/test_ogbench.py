@@ -97,7 +97,7 @@ def test_prepared_data(tiny, tiny_run):
     problem = prepare(config)
     assert len(problem.train["actions"]) == 4000
     assert len(problem.validation["actions"]) == 1000
-    assert problem.observation_size == problem.action_size == 2
+    assert problem.train["observations"].shape[1] == problem.action_size == 2
     assert np.abs(problem.train["actions"]).max() < 1
     assert problem.train["terminals"].sum() == 4
     assert "generated" in problem.origin

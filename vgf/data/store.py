@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from vgf.data.chunks import chunk_batch, last_row_of_episode
 from vgf.errors import UserError
 
-__all__ = ["Batch", "TransitionStore"]
+__all__ = ["Batch", "Store", "TransitionStore"]
 
 _ROWS_AT_ONCE = 65536
 
@@ -27,6 +28,7 @@ class Batch:
 
     Attributes:
         observations: s, [B, S].
+        actor_observations: what the cloned source sees, [B, S]; another goal than the critic's where there are goals.
         actions: the chunk a_{0:H} flattened, [B, H * A].
         valid_actions: 1 for entries of the chunk inside the episode, [B, H * A].
         returns: discounted sum of rewards up to the bootstrap state, [B].
@@ -38,6 +40,7 @@ class Batch:
     """
 
     observations: Tensor
+    actor_observations: Tensor
     actions: Tensor
     valid_actions: Tensor
     returns: Tensor
@@ -46,6 +49,22 @@ class Batch:
     next_observations: Tensor
     next_actions: Tensor
     next_valid: Tensor
+
+
+class Store(Protocol):
+    """What the training loop needs of a store.
+
+    Attributes:
+        device: where batches are made.
+        observation_size: S of the batches.
+    """
+
+    device: torch.device
+    observation_size: int
+
+    def sample(self, size: int, generator: torch.Generator) -> Batch:
+        """Draw ``size`` chunks uniformly, with replacement. All randomness comes from the generator."""
+        ...
 
 
 class TransitionStore:
@@ -80,6 +99,7 @@ class TransitionStore:
         self.rows = len(data["actions"])
         self.chunk = chunk
         self.device = torch.device(device)
+        self.observation_size = int(data["observations"].shape[1])
         self.observations = self._put(data["observations"])
         self.next_observations = self._put(data["next_observations"])
         self.actions = self._put(data["actions"])
@@ -121,8 +141,10 @@ class TransitionStore:
         valid = self.valid[idx]  # [B, H]
         bootstrap = self.bootstrap_row[idx]
         following = bootstrap + 1
+        observations = self.observations[idx]
         return Batch(
-            observations=self.observations[idx],
+            observations=observations,
+            actor_observations=observations,
             actions=self._chunks(idx),
             valid_actions=valid.repeat_interleave(self.actions.shape[1], dim=1),
             returns=self.returns[idx],

@@ -51,7 +51,7 @@ def test_names_that_are_none(env, near):
 )
 def test_an_episode_depends_on_its_seed_alone(env):
     """Also on an environment that has played before, and whatever the global random state is."""
-    make = environment_factory(env)
+    make = environment_factory(Config(env=env))
     fresh, used = make(), make()
     actions = np.random.default_rng(0).uniform(-1, 1, size=(30, fresh.action_space.shape[0]))
     used.reset(seed=1)

@@ -225,7 +225,7 @@ def test_method_all_is_every_method_the_run_has_networks_for(tiny_run, capsys):
     config = read_config(tiny_run)
     config.method = "all"
     config.net.extras = []
-    points = scoring._points(config, vgf.load(tiny_run))
+    points = scoring.points_of(config, vgf.load(tiny_run))
     assert {method.method for method, _ in points} == set(method_names()) - {"a_vgf", "robust_q", "qpilots_m", "cfgrl"}
     assert [knob for method, knob in points if method.method == "vgf"] == [0, 1, 2, 3]
     assert capsys.readouterr().out.count("left out: method=") == 4

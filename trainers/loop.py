@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint
 from vgf.config import Config
@@ -28,7 +29,7 @@ from vgf.trainers.extra_losses import action_gradient
 from vgf.trainers.judge import judge_losses
 from vgf.trainers.terms import Draw, Losses, Term
 
-__all__ = ["Trainer", "train"]
+__all__ = ["Trainer", "go_on", "train"]
 
 _STREAMS = {"generator": 0, "spare": 1, "judge": 2}  # random streams of a run, by offset of their seeds
 
@@ -36,24 +37,29 @@ _STREAMS = {"generator": 0, "spare": 1, "judge": 2}  # random streams of a run, 
 def train(
     config: Config, problem: Problem, run: RunDirectory, device: torch.device, objective: Mapping[str, Term]
 ) -> int:
-    """Train until ``config.train.steps`` updates are made, going on from the run's checkpoint. Returns the step.
+    """Train until ``config.total_steps`` steps are made, going on from the run's checkpoint. Returns the step.
 
     Ctrl-C and SIGTERM let the update in hand finish and save a checkpoint before they are passed on.
 
     Raises:
         UserError: data that do not suit the settings, a loss that is not finite, a full disk.
     """
-    trainer = Trainer(config, problem, device, objective)
+    return go_on(Trainer(config, problem, device, objective), config, run)
+
+
+def go_on(trainer: Trainer, config: Config, run: RunDirectory, after: Callable[[], None] = lambda: None) -> int:
+    """The loop itself, for a trainer that is made; ``after`` is called after every step. Otherwise as :func:`train`."""
     if latest_step(run.path):
         trainer.restore(run.path)
     elif config.init:
         trainer.start_from(Path(config.init))
-    steps, first = config.train.steps, trainer.step
+    steps, first = config.total_steps, trainer.step
     began, earlier = time.perf_counter(), trainer.seconds
     bar = progress_bar("training", steps, "update", initial=first)
+    losses: Losses = {}
     with bar, deferred_interrupt() as stop:
         while trainer.step < steps and not stop.asked:
-            losses = trainer.update()
+            losses = trainer.advance() or losses
             trainer.seconds = earlier + time.perf_counter() - began
             bar.update()
             if trainer.step % config.train.log_every == 0 or trainer.step == steps:
@@ -70,6 +76,7 @@ def train(
                 bar.set_postfix({k: f"{metrics[k]:.3g}" for k in _SHOWN if k in metrics}, refresh=False)
             if trainer.step % config.train.save_every == 0 or trainer.step == steps or stop.asked:
                 trainer.save(run.path)
+            after()
     return trainer.step
 
 
@@ -106,12 +113,17 @@ class Trainer:
         }
         self.spare = {name: term.spare(self.networks.sizes, c) for name, term in objective.items()}
         self.loss: Callable[..., Losses] = compiled(self._loss, config.compile)
+        self.extra_state: dict[str, Tensor] = {}  # of trainers that have more to remember than the loop knows
         self.step = 0
         self.seconds = 0.0  # of training, over all calls that went on with this run
 
-    def update(self) -> Losses:
+    def advance(self) -> Losses | None:
+        """What one step of the loop does; None when it made no update."""
+        return self.update(self.data)
+
+    def update(self, data: Store) -> Losses:
         """One gradient step on one batch, then the target networks follow."""
-        draw = self.draw(self.data, self.streams["generator"], self.streams["spare"])
+        draw = self.draw(data, self.streams["generator"], self.streams["spare"])
         held_out = None
         if self.validation is not None and self.judged:
             held_out = self.draw(self.validation, self.streams["judge"])
@@ -169,6 +181,7 @@ class Trainer:
     def save(self, run_dir: Path) -> None:
         """Write a checkpoint from which training goes on exactly."""
         state = {f"stream.{name}": generator.get_state() for name, generator in self.streams.items()}
+        state |= self.extra_state
         for name, parameter in self.parameters.items():
             for key, tensor in self.optimizer.state[parameter].items():
                 state[f"adam.{key}.{name}"] = tensor

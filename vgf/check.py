@@ -29,7 +29,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "net.hidden": (1, None),
     "net.layers": (1, None),
     "net.heads": (1, None),
-    "train.steps": (1, None),
+    "train.steps": (0, None),
     "train.batch_size": (1, None),
     "train.learning_rate": (0, None),
     "train.discount": (0, 1),
@@ -46,6 +46,9 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "train.target_rate": (0, 1),
     "train.log_every": (1, None),
     "train.save_every": (1, None),
+    "online.steps": (1, None),
+    "online.start": (0, None),
+    "online.eval_every": (1, None),
     "eval.episodes": (1, None),
     "eval.seed": (0, None),
     "eval.environments": (1, None),
@@ -112,6 +115,12 @@ def check_config(config: Config) -> None:
 def _check_training(config: Config) -> None:
     """Parts of training that need one another."""
     train = config.train
+    if train.steps == 0 and not (config.trainer == "online" and config.init):
+        raise UserError(
+            "train.steps=0 is out of range; it must be at least 1 (0 goes with trainer=online init=RUN_DIR)"
+        )
+    if config.trainer == "online" and config.online.method is not None:
+        missing_extra(load_method(config.online.method), config.net.extras)
     if config.trainer == "extras" and config.mode == "train":
         if config.init is None:
             raise UserError("trainer=extras adds networks to a finished run; give it as init=RUN_DIR")

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
-    "ActorConfig", "BudgetConfig", "Config", "DataConfig", "EvalConfig", "MethodConfig", "NetConfig", "TDConfig",
-    "TrainConfig", "TransportConfig",
+    "ActorConfig", "BudgetConfig", "Config", "DataConfig", "EvalConfig", "MethodConfig", "NetConfig", "OnlineConfig",
+    "TDConfig", "TrainConfig", "TransportConfig",
 ]  # fmt: skip
 
 
@@ -93,6 +93,17 @@ class TrainConfig:
 
 
 @dataclass
+class OnlineConfig:
+    """What trainer=online does after train.steps updates on the data."""
+
+    steps: int = 20_000  # environment steps, one update each
+    start: int = 1_000  # environment steps before the first update
+    method: str | None = "best_of_n"  # that plays while training; null: the run's own, at its own budget
+    balanced: bool = False  # half of each batch from what was played
+    eval_every: int = 5_000  # environment steps between evaluations
+
+
+@dataclass
 class TransportConfig:
     """How a method moves particles at test time."""
 
@@ -164,4 +175,10 @@ class Config(MethodConfig):
     data: DataConfig = field(default_factory=DataConfig)
     net: NetConfig = field(default_factory=NetConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    online: OnlineConfig = field(default_factory=OnlineConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training: updates on data, and environment steps where there are any."""
+        return self.train.steps + (self.online.steps if self.trainer == "online" else 0)

@@ -74,10 +74,13 @@ class Policy:
         method: what a call that names no method uses.
         flow_steps: Euler steps of the reference flow.
         step: updates the networks were trained for.
+        frozen: False: the networks go on being trained elsewhere.
     """
 
-    def __init__(self, networks: ActorCritic, method: MethodConfig, flow_steps: int, step: int = 0) -> None:
-        self.networks = networks.eval().requires_grad_(False)
+    def __init__(
+        self, networks: ActorCritic, method: MethodConfig, flow_steps: int, step: int = 0, *, frozen: bool = True
+    ) -> None:
+        self.networks = networks.eval().requires_grad_(False) if frozen else networks
         self.method = method
         self.flow_steps = networks.source.steps or flow_steps
         self.step = step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ class Problem:
         validation: transitions of held-out episodes, or None.
         origin: where the data came from, one line for the report.
         store: makes the store that deals batches, called as :class:`vgf.data.store.TransitionStore` is.
+        make_environment: makes the environment of the problem, for trainers that play.
         states: (data, rows [M]) -> what the networks see there, [M, S]; None: the observations.
     """
 
@@ -30,6 +32,7 @@ class Problem:
     validation: Mapping[str, np.ndarray] | None
     origin: str
     store: Callable[..., Store] = TransitionStore
+    make_environment: Callable[[], Any] | None = None
     states: Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray] | None = None
 
     @property

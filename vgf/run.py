@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,7 +39,7 @@ __all__ = ["launch", "main"]
 
 _TASKS = {"ogbench": "vgf.tasks.ogbench"}
 _DEMONSTRATIONS = {"toy": "vgf.tasks.toy"}  # nothing to train or to play: one call shows it all
-_TRAINERS = {name: f"vgf.trainers.{name}" for name in ("offline", "extras", "fql", "rebrac", "qam")}
+_TRAINERS = {name: f"vgf.trainers.{name}" for name in ("offline", "extras", "online", "fql", "rebrac", "qam")}
 
 
 def main() -> None:
@@ -107,10 +108,10 @@ def launch(composed: DictConfig, given: list[str]) -> None:
 
 def _train(config: Config, task: ModuleType, trainer: ModuleType, run: RunDirectory, device: torch.device) -> None:
     run.claim(config)
-    if latest_step(run.path) == config.train.steps:
+    if latest_step(run.path) == config.total_steps:
         print(f"{run.path} holds this run, trained to its end: evaluating it (another run_dir=... trains anew)")
         return
-    problem = task.prepare(config)
+    problem = replace(task.prepare(config), make_environment=task.environment_factory(config))
     run.note("data", problem.origin)
     write_probe(run.path, problem)
     print(f"{problem.name}: {len(problem.train['actions']):,} transitions ({problem.origin}); run directory {run.path}")
@@ -120,7 +121,7 @@ def _train(config: Config, task: ModuleType, trainer: ModuleType, run: RunDirect
         done = latest_step(run.path)
         if done:
             print(
-                f"\nvgf: stopped at step {done} of {config.train.steps}; the same command goes on, "
+                f"\nvgf: stopped at step {done} of {config.total_steps}; the same command goes on, "
                 f"and 'python -m vgf.run mode=eval run={run.path}' evaluates what there is",
                 file=sys.stderr,
             )

@@ -36,7 +36,7 @@ EVAL_COLUMNS = (
 
 # Keys that shape what is trained; two calls that differ in one of them are different runs.
 _IDENTITY = (
-    "task", "trainer", "env", "seed", "init", "net", "train.steps", "train.batch_size", "train.learning_rate",
+    "task", "trainer", "env", "seed", "init", "net", "online", "train.steps", "train.batch_size", "train.learning_rate",
     "train.discount", "train.chunk", "train.n_step", "train.flow_steps", "train.critic", "train.expectile",
     "train.sql_alpha", "train.aggregate", "train.td", "train.actor", "train.freeze", "train.target_rate",
     "train.precision", "data.source", "data.path", "data.transitions", "data.seed",

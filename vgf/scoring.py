@@ -21,9 +21,9 @@ from vgf.report import write_report
 from vgf.report.measurements import add_measurements
 from vgf.rundir import RunDirectory
 
-__all__ = ["pick_budget", "score_run"]
+__all__ = ["Point", "pick_budget", "play_points", "points_of", "score_run"]
 
-_Point = tuple[MethodConfig, float]
+Point = tuple[MethodConfig, float]  # a method, and a value of its knob
 
 
 def score_run(config: Config, run: RunDirectory, make_environment: Callable[[], Any], device: torch.device) -> None:
@@ -36,11 +36,20 @@ def score_run(config: Config, run: RunDirectory, make_environment: Callable[[], 
         device: where the policy runs.
     """
     policy = load(run.path, method=config, device=device)
-    states = read_probe(run.path)
     if config.budget.auto:
-        config = pick_budget(config, policy, states)
+        config = pick_budget(config, policy, read_probe(run.path))
         run.note_auto_budget(config.budget)
-    points = _points(config, policy)
+    play_points(config, run, policy, points_of(config, policy), make_environment)
+    configured = None if config.method == ALL else (config.method, knob_of(config))
+    table = write_report(run.path, title=config.env, configured=configured)
+    print(f"\n{table}\n\nreport: {run.path / 'report.html'}\ncurve:  {run.path / 'curve.png'}")
+
+
+def play_points(
+    config: Config, run: RunDirectory, policy: Policy, points: list[Point], make_environment: Callable[[], Any]
+) -> None:
+    """Play and measure methods at budgets, and keep the results of each as soon as it is done."""
+    states = read_probe(run.path)
     bar = progress_bar("evaluating", len(points) * config.eval.episodes, "episode")
     slots = min(config.eval.environments, config.eval.episodes)
     with bar, EnvironmentPool(make_environment, slots=slots, processes=config.eval.processes) as pool:
@@ -57,9 +66,6 @@ def score_run(config: Config, run: RunDirectory, make_environment: Callable[[], 
             run.add_evaluation(policy.step, method.method, knob, episodes)
             if states is not None:
                 add_measurements(run.path, [measure(policy, states, method, knob).measurement])
-    configured = None if config.method == ALL else (config.method, knob_of(config))
-    table = write_report(run.path, title=config.env, configured=configured)
-    print(f"\n{table}\n\nreport: {run.path / 'report.html'}\ncurve:  {run.path / 'curve.png'}")
 
 
 def pick_budget(config: Config, policy: Policy, states: np.ndarray | None) -> Config:
@@ -75,12 +81,12 @@ def pick_budget(config: Config, policy: Policy, states: np.ndarray | None) -> Co
     return replace(config, budget=with_knob(config, best.budget))
 
 
-def _points(config: Config, policy: Policy) -> list[_Point]:
+def points_of(config: Config, policy: Policy) -> list[Point]:
     """What to evaluate: the configured method over its budgets, then each baseline at its own."""
     if config.method == ALL:
         methods = [load_method(name) for name in method_names()]
         return [(method, knob) for method in _available(methods, policy) for knob in _sweep(method)]
-    points: list[_Point] = [(config, knob) for knob in sorted({*_sweep(config), knob_of(config)})]
+    points: list[Point] = [(config, knob) for knob in sorted({*_sweep(config), knob_of(config)})]
     baselines = [load_method(name) for name in config.eval.baselines if name != config.method]
     return points + [(method, knob_of(method)) for method in baselines]
 

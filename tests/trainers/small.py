@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import gymnasium
 import numpy as np
 
 from vgf.config import Config
@@ -23,6 +26,25 @@ def small_config(**changes) -> Config:
     return config
 
 
+class Hall(gymnasium.Env):
+    """Three numbers that drift with two actions, five to nine steps long; the seed decides start, drift and length."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,))
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.state, self.left = self.np_random.normal(size=3), int(self.np_random.integers(5, 10))
+        return self.state.astype(np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.state[:2] += 0.3 * np.asarray(action, float)
+        self.state += 0.1 * self.np_random.normal(size=3)
+        self.left -= 1
+        reached = bool(np.abs(self.state[:2]).max() < 0.2)
+        return self.state.astype(np.float32), float(reached) - 1, reached, self.left == 0, {"success": float(reached)}
+
+
 def problem(seed: int = 0, rows: int = 60, validation: bool = False) -> Problem:
     """Episodes of seven transitions; rewards, masks and states at random."""
 
@@ -38,4 +60,4 @@ def problem(seed: int = 0, rows: int = 60, validation: bool = False) -> Problem:
         }
         return {k: v.astype(np.float32) for k, v in arrays.items()}
 
-    return Problem("toy", data(seed), data(seed + 1000) if validation else None, "made up")
+    return Problem("toy", data(seed), data(seed + 1000) if validation else None, "made up", make_environment=Hall)

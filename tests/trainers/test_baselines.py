@@ -25,6 +25,8 @@ TRAINERS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 def configured(name: str, **changes) -> Config:
     """A small run with what the trainer's own file sets."""
+    if name == "online":  # four updates offline, then eight steps with play
+        changes = {"online__steps": 8, "online__start": 2, "online__eval_every": 100, "train__steps": 4} | changes
     file = OmegaConf.create((CONFIGS / f"{name}.yaml").read_text())
     merged = OmegaConf.merge(OmegaConf.structured(small_config(**changes)), file)
     return OmegaConf.to_object(merged)
@@ -53,10 +55,11 @@ def init_of(name: str, finished: Path) -> dict:
 @pytest.mark.parametrize("name", TRAINERS)
 def test_resumed_equals_uninterrupted_and_the_policy_acts(name, tmp_path, finished):
     init = init_of(name, finished)
+    key = "online.steps" if name == "online" else "train.steps"
     assert run(name, tmp_path / "whole", **init) == 12
-    run(name, tmp_path / "parts", **init, train__steps=5)
+    run(name, tmp_path / "parts", **init, **{key.replace(".", "__"): 5})
     config = OmegaConf.load(tmp_path / "parts" / "config.yaml")
-    config.train.steps = 12
+    OmegaConf.update(config, key, 8 if name == "online" else 12)
     OmegaConf.save(config, tmp_path / "parts" / "config.yaml")
     assert run(name, tmp_path / "parts", **init) == 12
     whole, parts = (load_checkpoint(tmp_path / p, training=True) for p in ("whole", "parts"))
@@ -75,7 +78,7 @@ def test_training_moves_the_policy(name, tmp_path, finished):
     run(name, tmp_path / "a", **init_of(name, finished))
     before = Trainer(configured(name, **init_of(name, finished)), problem(validation=True), CPU, {}).networks
     after = load_checkpoint(tmp_path / "a").networks
-    prefix = {"offline": "flow.", "extras": "extras.gradient"}.get(name, "policy.")
+    prefix = {"offline": "flow.", "online": "flow.", "extras": "extras.gradient"}.get(name, "policy.")
     changed = [k for k, v in before.state_dict().items() if k.startswith(prefix) and not torch.equal(v, after[k])]
     assert changed
 
@@ -101,7 +104,7 @@ def test_a_strong_penalty_keeps_the_policy_at_the_data(name):
         config.train.actor.alpha = alpha
         objective = importlib.import_module(f"vgf.trainers.{name}").objective(config)
         trainer = Trainer(config, problem(), CPU, objective)
-        losses = [trainer.update() for _ in range(300)]
+        losses = [trainer.advance() for _ in range(300)]
         distances.append(sum(float(x["actor/distance"]) for x in losses[-50:]))
     assert distances[1] < 0.5 * distances[0]
 

@@ -22,7 +22,7 @@ def fixture(**changes):
     config = small_config(**{"train__precision": "float32", "net__heads": 3, **changes})
     trainer = Trainer(config, problem(), CPU, objective(config))
     for _ in range(3):
-        trainer.update()
+        trainer.advance()
     draw = trainer.draw(trainer.data, trainer.streams["generator"], trainer.streams["spare"])
     return trainer.networks, draw, config.train
 

@@ -42,7 +42,7 @@ def assert_same(a: dict, b: dict) -> None:
 def trained(config: Config, updates: int, data: Problem | None = None) -> Trainer:
     trainer = make(config, data)
     for _ in range(updates):
-        trainer.update()
+        trainer.advance()
     return trainer
 
 
@@ -54,7 +54,7 @@ def test_interrupted_and_restored_equals_uninterrupted(tmp_path):
     second.restore(tmp_path)
     assert second.step == 5
     for _ in range(4):
-        second.update()
+        second.advance()
     assert_same(parameters(whole), parameters(second))
     draws = [draw(trainer, 4).noise for trainer in (whole, second)]
     assert torch.equal(*draws)
@@ -137,10 +137,10 @@ def test_extras_learn_what_they_are_for():
     config = small_config(net__extras=["gradient", "noisy", "flow_map"], train__learning_rate=3e-3)
     trainer = make(config)
     names = ("gradient/loss", "noisy/loss", "flow_map/loss")
-    first = [trainer.update() for _ in range(20)]
+    first = [trainer.advance() for _ in range(20)]
     for _ in range(400):
-        trainer.update()
-    last = [trainer.update() for _ in range(20)]
+        trainer.advance()
+    last = [trainer.advance() for _ in range(20)]
     for name in names[:1] + names[2:]:
         assert sum(float(x[name].detach()) for x in last) < sum(float(x[name].detach()) for x in first)
     assert trainer.networks.extras["flow_map"].target.output.weight.grad is None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -96,6 +96,7 @@ class TransitionStore:
             raise UserError(
                 f"train.n_step={n_step} is shorter than train.chunk={chunk}; give at least the chunk's length"
             )
+        self.settings: dict[str, Any] = {"chunk": chunk, "n_step": n_step, "discount": discount}
         self.rows = len(data["actions"])
         self.chunk = chunk
         self.device = torch.device(device)

@@ -1,0 +1,136 @@
+"""Offline-to-online: what is played is what is stored, and a run goes on exactly where it stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from small import Hall, problem, small_config
+
+from vgf import UserError
+from vgf.data.buffer import ReplayBuffer, TwoStores
+from vgf.data.store import TransitionStore
+from vgf.evaluation import episode_seed
+from vgf.rundir import RunDirectory
+from vgf.trainers.online import OnlineTrainer, train
+
+CPU = torch.device("cpu")
+ONLINE = {"train__steps": 0, "online__steps": 60, "online__start": 10}
+
+
+def trainer_with(**changes) -> OnlineTrainer:
+    return OnlineTrainer(small_config(**ONLINE, **changes), problem(), CPU)
+
+
+def test_the_replay_holds_what_the_environment_did():
+    trainer = trainer_with()
+    for _ in range(60):
+        trainer.advance()
+    rows, begin, finished = trainer.replay.rows, 0, 0
+    assert rows > 30
+    while begin < rows:
+        end = int(trainer.replay.episode_end[begin]) + 1
+        env = Hall()
+        state, _ = env.reset(seed=episode_seed(50_021, finished))
+        for row in range(begin, end):
+            np.testing.assert_array_equal(trainer.replay.observations[row].numpy(), state)
+            action = trainer.replay.actions[row].numpy()
+            state, _, terminated, truncated, _ = env.step(action)
+            np.testing.assert_array_equal(trainer.replay.next_observations[row].numpy(), state)
+            assert (terminated or truncated) == (row == end - 1)
+        begin, finished = end, finished + 1
+    assert trainer.player.last_episode["online/episodes"] == finished
+    assert trainer.player.last_episode["online/transitions"] == rows
+
+
+def test_no_update_before_the_start_and_one_a_step_after():
+    trainer = trainer_with()
+    before = {k: v.clone() for k, v in trainer.networks.state_dict().items()}
+    losses = [trainer.advance() for _ in range(12)]
+    assert [loss is None for loss in losses] == [True] * 9 + [False] * 3
+    assert trainer.step == 12
+    assert any(not torch.equal(v, before[k]) for k, v in trainer.networks.state_dict().items())
+
+
+@pytest.mark.parametrize("stop", [3, 17, 41])
+def test_going_on_from_any_step_is_exact(tmp_path, stop):
+    whole, first = trainer_with(), trainer_with()
+    for _ in range(60):
+        whole.advance()
+    for _ in range(stop):
+        first.advance()
+    first.save(tmp_path)
+    second = OnlineTrainer(small_config(**ONLINE, seed=0), problem(), CPU)
+    second.restore(tmp_path)
+    assert second.player.last_episode == first.player.last_episode
+    for _ in range(60 - stop):
+        second.advance()
+    for a, b in (
+        (whole.networks.state_dict(), second.networks.state_dict()),
+        (whole.replay.state(), second.replay.state()),
+    ):
+        assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_an_environment_that_does_not_replay_is_found_out(tmp_path):
+    class Restless(Hall):
+        def reset(self, *, seed=None, options=None):
+            return super().reset(seed=None, options=options)
+
+    restless = dataclasses.replace(problem(), make_environment=Restless)
+    trainer = OnlineTrainer(small_config(**ONLINE), restless, CPU)
+    trainer.advance()
+    trainer.save(tmp_path)
+    with pytest.raises(UserError, match="not deterministic given its seed"):
+        OnlineTrainer(small_config(**ONLINE), restless, CPU).restore(tmp_path)
+
+
+def test_a_task_without_an_environment(tmp_path):
+    run = RunDirectory(tmp_path)
+    with pytest.raises(UserError, match="trainer=online plays"):
+        train(small_config(**ONLINE), dataclasses.replace(problem(), make_environment=None), run, CPU)
+
+
+def stores() -> tuple[TransitionStore, ReplayBuffer]:
+    data = problem().train
+    first = TransitionStore(data, chunk=2, n_step=2, discount=0.9)
+    second = ReplayBuffer(first, capacity=100)
+    for begin, end in ((0, 7), (7, 14), (14, 15), (21, 28)):  # the third is shorter than a chunk
+        second.append({k: v[begin:end] for k, v in data.items()})
+    return first, second
+
+
+def test_a_buffer_of_episodes_is_a_store_of_them():
+    first, second = stores()
+    assert second.rows == 21
+    at = torch.tensor([0, 3, 6, 7, 13, 14, 20])  # rows of the buffer, and the same transitions of the data
+    ours, theirs = second.batch(at), first.batch(torch.tensor([0, 3, 6, 7, 13, 21, 27]))
+    for field in dataclasses.fields(ours):
+        a, b = getattr(ours, field.name), getattr(theirs, field.name)
+        if field.name in ("actions", "next_actions"):  # beyond an episode's end they are anything
+            inside = ours.valid_actions if field.name == "actions" else ours.next_valid[:, None].expand_as(a)
+            a, b = a * inside, b * inside
+        torch.testing.assert_close(a, b)
+
+
+def test_a_full_buffer_takes_no_more():
+    first, _ = stores()
+    small = ReplayBuffer(first, capacity=10)
+    for _ in range(3):
+        small.append({k: v[:7] for k, v in problem().train.items()})
+    assert small.rows == 10
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_shares_of_the_two_stores(balanced):
+    first, second = stores()
+    second.observations += 1000
+    both = TwoStores(first, second, balanced)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.cat([both.sample(64, generator).observations for _ in range(200)])
+    share = (drawn[:, 0] > 500).float().mean().item()
+    assert share == pytest.approx(0.5 if balanced else 21 / 81, abs=0.0 if balanced else 0.02)
+    empty = TwoStores(first, ReplayBuffer(first, 5), balanced)
+    assert (empty.sample(64, generator).observations.abs() < 500).all()

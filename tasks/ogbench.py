@@ -37,7 +37,7 @@ def prepare(config: Config) -> Problem:
     Raises:
         UserError: unknown environment, data that cannot be found or does not fit the environment.
     """
-    dataset, env_id = split_name(config.env)
+    dataset, env_id = split_name(str(config.env))
     environment = make_environment(env_id)
     try:
         data = config.data
@@ -56,12 +56,12 @@ def prepare(config: Config) -> Problem:
         validation = _load(resolved.validation, env_id, environment, None) if resolved.validation else None
     finally:
         environment.close()
-    return Problem(config.env, train, validation, f"{resolved.origin}: {resolved.train.name}")
+    return Problem(str(config.env), train, validation, f"{resolved.origin}: {resolved.train.name}")
 
 
 def environment_factory(config: Config) -> Callable[[], gymnasium.Env]:
     """Return a picklable function that makes the environment of ``config.env``."""
-    return functools.partial(make_environment, split_name(config.env)[1])
+    return functools.partial(make_environment, split_name(str(config.env))[1])
 
 
 def split_name(env: str) -> tuple[str, str]:

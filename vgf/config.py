@@ -26,6 +26,10 @@ class DataConfig:
     seed: int = 0  # of generated episodes
     folder: str = field(default_factory=lambda: os.environ.get("VGF_DATA", "~/.cache/vgf/data"))
     mirrors: list[str] = field(default_factory=lambda: ["https://rail.eecs.berkeley.edu/datasets/ogbench"])
+    columns: dict[str, str] = field(default_factory=dict)  # task=custom: standard name -> the file's name
+    held_out: float = 0.1  # task=custom: share of the episodes that validate
+    action_low: float | None = None  # task=custom: bounds of the data's actions, where they are not [-1, 1]
+    action_high: float | None = None
     sha256: str | None = None  # of the downloaded training file, when you know it
     processes: int = field(default_factory=lambda: os.cpu_count() or 1)  # that generate episodes
 
@@ -163,7 +167,7 @@ class Config(MethodConfig):
     preset: str = "default"
     trainer: str = "offline"
     mode: str = "train"  # train | eval
-    env: str = "cube-single-play-singletask-task2-v0"
+    env: str | None = "cube-single-play-singletask-task2-v0"  # null: no environment (task=custom)
     seed: int = 0
     init: str | None = None  # a run directory whose networks (and settings) training starts from
     run: str | None = None  # mode=eval: the run directory to evaluate

@@ -26,22 +26,30 @@ __all__ = ["Point", "pick_budget", "play_points", "points_of", "score_run"]
 Point = tuple[MethodConfig, float]  # a method, and a value of its knob
 
 
-def score_run(config: Config, run: RunDirectory, make_environment: Callable[[], Any], device: torch.device) -> None:
+def score_run(
+    config: Config, run: RunDirectory, make_environment: Callable[[], Any] | None, device: torch.device
+) -> None:
     """Evaluate the run's newest checkpoint, add to ``eval.csv`` point by point, write and print the report.
 
     Args:
         config: names the method, the budgets, the episodes.
         run: where the checkpoint is and results go.
-        make_environment: picklable factory of one environment.
+        make_environment: picklable factory of one environment; None: nothing is played, the report is what was
+            measured on held-out states.
         device: where the policy runs.
     """
     policy = load(run.path, method=config, device=device)
     if config.budget.auto:
         config = pick_budget(config, policy, read_probe(run.path))
         run.note_auto_budget(config.budget)
-    play_points(config, run, policy, points_of(config, policy), make_environment)
+    points = points_of(config, policy)
+    if make_environment is None:
+        _measure_points(run, policy, points)
+    else:
+        play_points(config, run, policy, points, make_environment)
     configured = None if config.method == ALL else (config.method, knob_of(config))
-    table = write_report(run.path, title=config.env, configured=configured)
+    title = config.env or config.task
+    table = write_report(run.path, title=title, configured=configured, played=make_environment is not None)
     print(f"\n{table}\n\nreport: {run.path / 'report.html'}\ncurve:  {run.path / 'curve.png'}")
 
 
@@ -66,6 +74,16 @@ def play_points(
             run.add_evaluation(policy.step, method.method, knob, episodes)
             if states is not None:
                 add_measurements(run.path, [measure(policy, states, method, knob).measurement])
+
+
+def _measure_points(run: RunDirectory, policy: Policy, points: list[Point]) -> None:
+    states = read_probe(run.path)
+    if states is None:
+        raise UserError(f"{run.path} has no probe.npz and no environment: there is nothing to evaluate it on")
+    with progress_bar("measuring", len(points), "budget") as bar:
+        for method, knob in points:
+            add_measurements(run.path, [measure(policy, states, method, knob).measurement])
+            bar.update()
 
 
 def pick_budget(config: Config, policy: Policy, states: np.ndarray | None) -> Config:

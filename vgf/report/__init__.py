@@ -30,6 +30,7 @@ from vgf.report.points import (
     remark,
     score_text,
     summarise,
+    unplayed,
     with_measurements,
 )
 
@@ -39,7 +40,7 @@ _LEFT = {"method", "95 % interval", ""}  # columns of words; numbers are aligned
 _OFFLINE = {"critic gain": "value_gain", "judge gain": "judge_gain", "W2": "w2"}  # on held-out states
 
 
-def write_report(run_dir: Path, *, title: str, configured: Configured) -> str:
+def write_report(run_dir: Path, *, title: str, configured: Configured, played: bool = True) -> str:
     """Write ``curve.png`` and ``report.html`` into a run directory and return the table for the terminal.
 
     A picture that cannot be drawn or a file that cannot be written is one warning line under the
@@ -49,16 +50,20 @@ def write_report(run_dir: Path, *, title: str, configured: Configured) -> str:
         run_dir: holds ``eval.csv``; other files may be missing or cut off.
         title: of figure and page.
         configured: method and budget the run acts with, None when it has none.
+        played: False for a run without an environment: the report is what was measured on held-out states.
 
     Raises:
-        UserError: ``eval.csv`` is missing or broken.
+        UserError: ``eval.csv`` (``offline.csv`` of a run that is not played) is missing or broken.
     """
     run_dir = Path(run_dir)
     facts = read_facts(run_dir)
     knob = facts.get("transport.knob")
     own = configured and knob and facts.get("method") == configured[0]  # else another method is being evaluated
-    points = summarise(read_evaluations(run_dir), knobs={configured[0]: knob} if configured and own else None)
-    points = with_measurements(points, read_measurements(run_dir))
+    knobs = {configured[0]: str(knob)} if configured and own else None
+    if played:
+        points = with_measurements(summarise(read_evaluations(run_dir), knobs=knobs), read_measurements(run_dir))
+    else:
+        points = unplayed(read_measurements(run_dir), knobs=knobs)
     lines = [terminal_table(points, configured=configured)]
     jobs: dict[str, Callable[[], None]] = {
         "curve.png": partial(_write_curve, run_dir, points, title=title, configured=configured),
@@ -94,12 +99,10 @@ def terminal_table(points: Sequence[Point], *, configured: Configured) -> str:
     columns: dict[str, Callable[[Point], str]] = {
         "method": lambda p: p.method,
         "budget": budget_label,
-        "success" if points[0].success else "return": score_text,
-        "95 % interval": interval_text,
-        "IQM return": column_text(points, "iqm"),
+        **(_scores(points) if known(points, "score") else {}),
         "travelled": column_text(points, "travelled"),
         **{name: column_text(points, field) for name, field in _OFFLINE.items() if known(points, field)},
-        "ms/decision": column_text(points, "milliseconds"),
+        **({"ms/decision": column_text(points, "milliseconds")} if known(points, "milliseconds") else {}),
         "": lambda p: f"{'<- ' if is_configured(p, configured) else ''}{remark(p, best, configured)}",
     }
     table = [list(columns), *([cell(point) for cell in columns.values()] for point in points)]
@@ -107,4 +110,10 @@ def terminal_table(points: Sequence[Point], *, configured: Configured) -> str:
     sides = [str.ljust if name in _LEFT else str.rjust for name in columns]
     aligned = [[side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)] for row in table]
     lines = ["  ".join(row).rstrip() for row in aligned]
-    return "\n".join([f"step {points[0].step:,}, {episodes_text(points)} episodes a line", *lines])
+    told = f"{episodes_text(points)} episodes a line" if known(points, "score") else "held-out states, nothing played"
+    return "\n".join([f"step {points[0].step:,}, {told}", *lines])
+
+
+def _scores(points: Sequence[Point]) -> dict[str, Callable[[Point], str]]:
+    name = "success" if points[0].success else "return"
+    return {name: score_text, "95 % interval": interval_text, "IQM return": column_text(points, "iqm")}

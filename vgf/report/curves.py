@@ -99,13 +99,14 @@ def swept_methods(points: Sequence[Point]) -> list[str]:
 
 def _panels(points: Sequence[Point]) -> list[_Panel]:
     methods = swept_methods(points)
-    if len(methods) > _FEW_METHODS:
+    played = known(points, "score")
+    if len(methods) > _FEW_METHODS and played:
         return [_Panel("travelled", "score"), _Panel("milliseconds", "score")]
     knobs = list(dict.fromkeys(point.knob for point in points if point.method in methods))
-    panels = [_Panel(knob, "score") for knob in knobs]
+    panels = [_Panel(knob, "score") for knob in knobs] if played else []
     if any(point.budget > 0 and math.isfinite(point.travelled) for point in points):
         panels += [_Panel(knobs[0], "travelled")] if len(knobs) == 1 else []
-        panels += [_Panel("travelled", "score")] if len(methods) > 1 else []
+        panels += [_Panel("travelled", "score")] if len(methods) > 1 and played else []
         gains = [field for field in ("value_gain", "judge_gain") if known(points, field)]
         panels += [_Panel(knobs[0], field) for field in gains] if len(knobs) == 1 else []
     return panels

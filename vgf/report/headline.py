@@ -16,6 +16,7 @@ from vgf.report.points import (
     interval_text,
     known,
     latest,
+    number_text,
     score_text,
     unswept,
 )
@@ -23,6 +24,13 @@ from vgf.report.points import (
 __all__ = ["headline", "notes", "reference_of"]
 
 _FEW_EPISODES = 20
+_OFFLINE_NOTE = (
+    "Gains are measured on states of held-out episodes, without an environment: the value of the chosen action less "
+    "that at budget 0, under the critic that does the moving and under the judge, a critic of the held-out episodes that "
+    "never moves anything. Where the one rises and the other does not, the critic is being exploited. W2 (exact "
+    "optimal transport), MMD (RBF kernel, median heuristic) and the bound on W_inf compare the moved with the unmoved "
+    "particles of a state."
+)
 
 
 def reference_of(points: Sequence[Point], configured: Configured) -> Point | None:
@@ -38,6 +46,8 @@ def headline(points: Sequence[Point], configured: Configured, facts: Facts) -> s
     """
     points = latest(points)
     chosen, reference = find(points, configured), reference_of(points, configured)
+    if not known(points, "score"):
+        return _measured(chosen, configured)
     clauses = []
     if chosen and configured:
         name = ", ".join(part for part in (chosen.method, budget_label(chosen)) if part != "-")
@@ -55,6 +65,18 @@ def headline(points: Sequence[Point], configured: Configured, facts: Facts) -> s
         score = f"{score_text(best)} {interval_text(best)}"
         sentences.append(f"Best of the sweep, picked after the fact, is {name}: {score}")
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
+
+
+def _measured(chosen: Point | None, configured: Configured) -> str:
+    """The headline of a run without an environment."""
+    if chosen is None or configured is None:
+        return "Nothing was played, and the configured budget was not measured."
+    judged = f"{number_text(chosen.judge_gain)} by the judge" if known([chosen], "judge_gain") else "there is no judge"
+    return (
+        f"On held-out states the configured budget ({chosen.method}, {budget_label(chosen)}) gains "
+        f"{number_text(chosen.value_gain)} in value by the critic that moves and {judged}, "
+        f"{number_text(chosen.travelled)} away from the reference. There is no environment: nothing was played."
+    )
 
 
 def _statement(subject: str, point: Point, *, first: bool) -> str:
@@ -86,6 +108,8 @@ def _particles(method: str) -> int:
 def notes(points: Sequence[Point], configured: Configured, facts: Facts) -> list[str]:
     """What a reader has to know to trust the numbers no further than they go."""
     last = latest(points)
+    if not known(last, "score"):
+        return [_OFFLINE_NOTE]
     fewest = min(point.episodes for point in last)
     seed = facts.get("seed")
     said = [
@@ -116,11 +140,5 @@ def notes(points: Sequence[Point], configured: Configured, facts: Facts) -> list
         "that the same noise gives without a move; actions live in [-1, 1]."
     )
     if known(last, "value_gain"):
-        said.append(
-            "Gains are measured on states of held-out episodes, without an environment: the value of the chosen action "
-            "less that at budget 0, under the critic that does the moving and under the judge, a critic of the "
-            "held-out episodes that never moves anything. Where the one rises and the other does not, the critic is "
-            "being exploited. W2 (exact optimal transport), MMD (RBF kernel, median heuristic) and the bound on W_inf "
-            "compare the moved with the unmoved particles of a state."
-        )
+        said.append(_OFFLINE_NOTE)
     return said

@@ -62,7 +62,7 @@ def render_page(run_dir: Path, points: Sequence[Point], *, title: str, configure
     words = escape(headline(points, configured, facts)).replace(" %", "&nbsp;%")
     panels = _legend(last) + _charts("panels", panel_svgs(last, configured)) + f'<p class="note">{_CAPTION}</p>'
     sections = [
-        _section("Score against budget", panels),
+        _section("Score against budget" if known(last, "score") else "Held-out states against budget", panels),
         _section(f"All budgets at step {last[0].step:,}", _table(last, configured) + _earlier(points, configured)),
         _section("Training", _training(points, configured, facts)),
         _section("How it was run", _how(run_dir, facts)),
@@ -90,7 +90,7 @@ def _charts(css: str, pictures: Sequence[str]) -> str:
 def _tiles(last: Sequence[Point], configured: Configured) -> str:
     """The configured budget in four numbers; nothing when it was not evaluated."""
     chosen, reference = find(last, configured), reference_of(last, configured)
-    if chosen is None:
+    if chosen is None or not known(last, "score"):
         return ""
     what = "success" if chosen.success else "return"
     tiles = [(score_text(chosen), f"{what} at the configured budget {interval_text(chosen)}")]
@@ -128,8 +128,7 @@ def _table(points: Sequence[Point], configured: Configured, *, with_step: bool =
     columns: list[tuple[str, Callable[[Point], str]]] = [
         ("method", lambda p: _chip(p.method, points) + escape(p.method)),
         ("budget", lambda p: escape(budget_label(p)) + _small(remark(p, best, configured))),
-        ("success" if points[0].success else "return", lambda p: escape(f"{score_text(p)} {interval_text(p)}")),
-        ("95 % interval", lambda p: _range(p, scale, _colour(p, points))),
+        *(_score_columns(points, scale) if known(points, "score") else []),
         *((name, column_text(points, field)) for name, field in measured.items() if known(points, field)),
     ]
     if len({point.episodes for point in points}) > 1:
@@ -143,6 +142,13 @@ def _table(points: Sequence[Point], configured: Configured, *, with_step: bool =
         css = ' class="configured"' if is_configured(point, configured) else ""
         body += f"<tr{css}>{cells}</tr>\n"
     return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>'
+
+
+def _score_columns(points: Sequence[Point], scale: tuple[float, float]) -> list[tuple[str, Callable[[Point], str]]]:
+    return [
+        ("success" if points[0].success else "return", lambda p: escape(f"{score_text(p)} {interval_text(p)}")),
+        ("95 % interval", lambda p: _range(p, scale, _colour(p, points))),
+    ]
 
 
 def _small(text: str) -> str:

@@ -20,7 +20,7 @@ from vgf.stats import bootstrap_interval, iqm, success_interval
 
 __all__ = [
     "Configured", "Point", "best_of_sweep", "budget_label", "column_text", "episodes_text", "find", "interval_text",
-    "is_configured", "known", "latest", "number_text", "remark", "score_text", "summarise", "unswept",
+    "is_configured", "known", "latest", "number_text", "remark", "score_text", "summarise", "unplayed", "unswept",
     "with_measurements",
 ]  # fmt: skip
 
@@ -66,6 +66,24 @@ class Point:
     w_inf_bound: float = math.nan
     mmd: float = math.nan
     w2: float = math.nan
+
+
+def unplayed(measurements: Iterable[Measurement], *, knobs: Mapping[str, str] | None = None) -> list[Point]:
+    """Points of a run without an environment: measured, never played, so their scores are NaN."""
+    ordered = sorted(measurements, key=lambda m: (m.step, m.method, m.budget))
+    if not ordered:
+        raise UserError("nothing has been measured yet; evaluate the run first")
+    none = math.nan
+    points = [
+        Point(
+            method=m.method, budget=m.budget, step=m.step, episodes=0, score=none, low=none, high=none, iqm=none,
+            return_mean=none, travelled=m.travelled, travelled_low=m.travelled, travelled_high=m.travelled,
+            value=m.value, milliseconds=none, length=none, success=False,
+            knob=(knobs or {}).get(m.method) or _usual_knob(m.method),
+        )
+        for m in ordered
+    ]  # fmt: skip
+    return with_measurements(points, ordered)
 
 
 def with_measurements(points: Iterable[Point], measurements: Iterable[Measurement]) -> list[Point]:
@@ -211,7 +229,7 @@ def best_of_sweep(points: Sequence[Point], configured: Configured) -> Point | No
     """
     methods = {configured[0]} if configured else {point.method for point in points} - set(unswept(points))
     sweep = [point for point in points if point.method in methods]
-    if len(sweep) < 2:
+    if len(sweep) < 2 or not known(sweep, "score"):
         return None
     best = max(sweep, key=lambda point: (point.score, -point.budget))
     chosen = find(sweep, configured)

@@ -11,9 +11,9 @@ maximum, with mask 0, on the transition *out of* the first successful state. Boo
 from __future__ import annotations
 
 import contextlib
-import functools
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,15 @@ import numpy as np
 
 from vgf.config import Config
 from vgf.data.npz import cut_transitions, read_npz, regular
+from vgf.data.sharded_store import store_of
+from vgf.data.shards import ShardedData
 from vgf.errors import UserError, did_you_mean
 from vgf.problem import Problem
 from vgf.tasks.ogbench_data import resolve
 
-__all__ = ["environment_factory", "make_environment", "prepare", "split_name"]
+__all__ = ["ACTION_MARGIN", "environment_factory", "make_environment", "prepare", "split_name"]
 
-_ACTION_MARGIN = 1e-5  # keeps data actions inside the open box, as all the authors' code does
+ACTION_MARGIN = 1e-5  # keeps data actions inside the open box, as all the authors' code does
 
 
 def prepare(config: Config) -> Problem:
@@ -41,6 +43,8 @@ def prepare(config: Config) -> Problem:
     environment = make_environment(env_id)
     try:
         data = config.data
+        if data.path and Path(data.path).is_dir():
+            return _from_shards(config, Path(data.path), env_id, environment)
         resolved = resolve(
             dataset,
             source=data.source,
@@ -55,13 +59,14 @@ def prepare(config: Config) -> Problem:
         train = _load(resolved.train, env_id, environment, data.transitions)
         validation = _load(resolved.validation, env_id, environment, None) if resolved.validation else None
     finally:
-        environment.close()
+        if not (data.path and Path(data.path).is_dir()):  # shards are labelled as they are read, with its help
+            environment.close()
     return Problem(str(config.env), train, validation, f"{resolved.origin}: {resolved.train.name}")
 
 
 def environment_factory(config: Config) -> Callable[[], gymnasium.Env]:
     """Return a picklable function that makes the environment of ``config.env``."""
-    return functools.partial(make_environment, split_name(str(config.env))[1])
+    return partial(make_environment, split_name(str(config.env))[1])
 
 
 def split_name(env: str) -> tuple[str, str]:
@@ -130,9 +135,17 @@ class _OwnRandomStream(gymnasium.Wrapper):
             np.random.set_state(outside)
 
 
-def _load(path: Path, env_id: str, environment: gymnasium.Env, transitions: int | None) -> dict[str, np.ndarray]:
-    import ogbench.relabel_utils
+def _from_shards(config: Config, folder: Path, env_id: str, environment: gymnasium.Env) -> Problem:
+    """A problem on more data than memory; ``FOLDER-val.npz`` beside the folder validates."""
+    train = ShardedData(folder, label=lambda data: _labelled(data, folder, env_id, environment))
+    held_out = folder.with_name(f"{folder.name}-val.npz")
+    validation = _load(held_out, env_id, environment, None) if held_out.is_file() else None
+    data = config.data
+    store = partial(store_of, memory_gb=data.memory_gb, swap_every=data.swap_every, seed=config.seed)
+    return Problem(str(config.env), train, validation, f"shards: {folder.name}", store=store)
 
+
+def _load(path: Path, env_id: str, environment: gymnasium.Env, transitions: int | None) -> dict[str, np.ndarray]:
     raw = read_npz(path)
     if transitions is not None:
         raw = cut_transitions(raw, transitions)
@@ -142,15 +155,23 @@ def _load(path: Path, env_id: str, environment: gymnasium.Env, transitions: int 
                 f"{path}: {key} have {raw[key].shape[1]} entries, but {env_id} has {space.shape and space.shape[0]}; "
                 "give the data set that was recorded in this environment"
             )
+    return _labelled(regular(raw), path, env_id, environment)
+
+
+def _labelled(
+    data: dict[str, np.ndarray], path: Path, env_id: str, environment: gymnasium.Env
+) -> dict[str, np.ndarray]:
+    """Regular transitions with the task's rewards and masks, actions inside the open box."""
+    import ogbench.relabel_utils
+
     needed = {"qpos"} | ({"button_states"} if env_id.startswith(("scene", "puzzle")) else set())
-    if missing := needed - raw.keys():
+    if missing := needed - data.keys():
         raise UserError(
             f"{path}: no {', '.join(sorted(missing))} in the file, so the task's rewards cannot be computed"
         )
-    data = regular(raw)
     ogbench.relabel_utils.relabel_dataset(env_id, environment, data)
     low, high = environment.action_space.low, environment.action_space.high  # type: ignore[attr-defined]
-    data["actions"] = np.clip(data["actions"], low + _ACTION_MARGIN, high - _ACTION_MARGIN)
+    data["actions"] = np.clip(data["actions"], low + ACTION_MARGIN, high - ACTION_MARGIN)
     keys = ("observations", "actions", "rewards", "masks", "terminals", "next_observations")
     return {key: data[key].astype(np.float32, copy=False) for key in keys}
 

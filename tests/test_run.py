@@ -113,6 +113,18 @@ def test_a_run_leaves_everything_behind(tiny_run):
         ("net.reference=gausian", "net.reference=gausian is unknown.*'gaussian'"),
         ("train.freeze=[flw]", "train.freeze=flw is unknown.*'flow'"),
         ("trainer=extras", "trainer=extras adds networks to a finished run"),
+        ("net.policy=one_step", "net.policy=one_step does not go with trainer=offline"),
+        ("trainer=fql net.policy=null", "net.policy=None does not go with trainer=fql"),
+        ("trainer=qam train.flow_steps=1", "two or more steps"),
+        ("net.reference=gaussian net.extras=[flow_map]", "flow-matching source"),
+        ("net.heads=1 transport.gate=2", "net.heads of 2 or more"),
+        ("method=vgf transport.step=norm_matched", "only rules inside the flow"),
+        ("eval.baselines=[a_vgf]", r"net.extras=\[gradient\]"),
+        ("train.td.size=-1", "train.td.size: budget.size=-1"),
+        ("transport.alpha=0", "transport.alpha=0.0 is out of range"),
+        ("budget=auto net.judge=false", "needs net.judge=true"),
+        ("trainer=fql method=all", "flow-matching source"),
+        ("preset=maze method=vgf eval.budgets=[0.5]", "counts whole steps, 0.5 is not one"),
         ("trainer=extras init=nowhere", "init=nowhere does not exist"),
     ],
 )
@@ -198,7 +210,7 @@ def test_budget_auto_is_chosen_offline_and_kept(vgf_run, tiny_run, tmp_path):
     shutil.copytree(tiny_run, run_dir)
     done = vgf_run("mode=eval", f"run={run_dir}", "budget=auto", "eval.episodes=1", "eval.baselines=[]")
     assert done.returncode == 0, done.stderr
-    chosen = json.loads((run_dir / "auto_budget.json").read_text())
+    chosen = json.loads((run_dir / "auto_budget.json").read_text())["qgf"]
     said = re.search(r"budget=auto: size (\S+), where the judge", done.stdout)
     assert float(said[1]) == chosen["size"]
     assert chosen["size"] in (0.0, 0.1)

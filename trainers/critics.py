@@ -11,8 +11,10 @@ r"""Critic losses, by the name ``train.critic`` gives them. The target is y = R_
 Q-bar are the target heads reduced by ``train.aggregate``; every head regresses on the same y, in all four.
 Sources: arXiv 2110.06169 (IQL), 2303.15810 (SQL), VGF 2604.14265 and its code, QPILOTS 2606.14801.
 
-Deviations: VGF keeps the transport of a TD target free of gradients, and so do we; its ``sql-q`` trains a second
-value head for the online phase, which is left out.
+A chunk that crosses its episode's end has no weight in the critic's loss; V(s) is fitted on it all the same, as in
+QGF's code. Deviations: VGF keeps the transport of a TD target free of gradients, and so do we; its ``sql-q`` trains a
+second value head for the online phase, which is left out. QPILOTS steers with target networks throughout; here the
+flow has no target, only the critic does.
 """
 
 from __future__ import annotations
@@ -45,10 +47,11 @@ def bellman(nets: Critics, draw: Draw, next_value: Tensor, weight: Tensor) -> Lo
     }
 
 
-def frozen_value(nets: Critics, s: Tensor, a: Tensor) -> Tensor:
-    """Mean over the online heads of Q(s, a), whose gradient reaches the actions and no critic: [B]."""
+def frozen_value(nets: Critics, s: Tensor, a: Tensor, aggregate: str) -> Tensor:
+    """Aggregated online heads of Q(s, a), whose gradient reaches the actions and no critic: [B]."""
     fixed = {name: parameter.detach() for name, parameter in nets.q.named_parameters()}
-    return functional_call(nets.q, fixed, (torch.cat([s, a], dim=-1),)).squeeze(-1).mean(0)
+    heads = functional_call(nets.q, fixed, (torch.cat([s, a], dim=-1),)).squeeze(-1)  # [E, B]
+    return aggregate_heads(heads, aggregate)
 
 
 def in_sample(nets: Critics, draw: Draw, config: TrainConfig, *, sparse: bool = False) -> Losses:

@@ -18,8 +18,9 @@ flow_map (QPILOTS-M): u* the exact posterior velocity (GLASS, ``transport/poster
 Deviations and choices: CFGRL's one network with a condition flag is two networks here, the reference being the
 unconditional one. QPILOTS does not say which consistency loss it takes; this is the one without a
 Jacobian-vector product (PSD). lambda_diag = 1, lambda_cons = 0.5 are the paper's. The outer time is uniform with a
-tenth at zero, inner times are sorted uniforms below 0.99, where the target's division by 1 - s is still harmless.
-The flow map's target follows at ``train.target_rate``.
+tenth at zero, inner times s < u are sorted uniforms; outer time and s stay below 0.99, where the target's divisions by
+1 - t and 1 - s are still harmless. The flow map's target follows at ``train.target_rate``. These networks keep GELU and
+LayerNorm whatever ``net.activation`` and ``net.policy_norm`` say.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from vgf.config import TrainConfig
+from vgf.config import Config, TrainConfig
 from vgf.losses import flow_matching_pair, masked_mean
 from vgf.nets import ActorCritic
 from vgf.nets.extras import FlowMap
@@ -39,11 +40,11 @@ from vgf.trainers.terms import Draw, Losses, Term
 from vgf.transport.landscape import aggregate_heads
 from vgf.transport.posterior import glass_velocity
 
-__all__ = ["EXTRA_LOSSES", "action_gradient"]
+__all__ = ["EXTRA_LOSSES", "action_gradient", "extra_terms"]
 
 _CONSISTENCY = 0.5
 _ZERO_OUTER_TIME = 0.1
-_LAST_INNER_TIME = 0.99
+_LAST_TIME = 0.99
 
 
 def action_gradient(q: Callable[[Tensor, Tensor], Tensor], s: Tensor, a: Tensor) -> Tensor:
@@ -83,8 +84,8 @@ def _flow_map(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
     spare = draw.spare["flow_map"]
     eps, uniform = spare[:, :-5], torch.special.ndtr(spare[:, -5:])  # [B, D], [B, 5]
     outer, coin, s, u, gamma = uniform.split(1, dim=1)
-    outer = outer * (coin > _ZERO_OUTER_TIME)
-    s, u = _LAST_INNER_TIME * torch.minimum(s, u), torch.maximum(s, u)
+    outer = (outer * (coin > _ZERO_OUTER_TIME)).clamp_max(_LAST_TIME)  # rounding can make a draw exactly 1
+    s, u = _LAST_TIME * torch.minimum(s, u), torch.maximum(s, u)
     x_t, _ = flow_matching_pair(a, draw.noise, outer)
     inner, _ = flow_matching_pair(a, eps, s)
 
@@ -96,6 +97,11 @@ def _flow_map(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
     diagonal = (w(c, x_t, outer, inner, s, s) - exact).square()
     consistency = (w(c, x_t, outer, inner, s, u) - composed).square()
     return {"flow_map/loss": masked_mean(diagonal + _CONSISTENCY * consistency, draw.batch.valid_actions)}
+
+
+def extra_terms(config: Config) -> dict[str, Term]:
+    """The losses of the extras that are configured, by name."""
+    return {name: EXTRA_LOSSES[name] for name in config.net.extras}
 
 
 EXTRA_LOSSES: dict[str, Term] = {

@@ -13,7 +13,7 @@ from vgf.config import Config
 from vgf.problem import Problem
 from vgf.rundir import RunDirectory
 from vgf.trainers import loop
-from vgf.trainers.extra_losses import EXTRA_LOSSES
+from vgf.trainers.extra_losses import extra_terms
 from vgf.trainers.terms import Term
 
 __all__ = ["objective", "train"]
@@ -21,7 +21,7 @@ __all__ = ["objective", "train"]
 
 def objective(config: Config) -> dict[str, Term]:
     """The losses of the extras alone."""
-    return {name: EXTRA_LOSSES[name] for name in config.net.extras}
+    return extra_terms(config)
 
 
 def train(config: Config, problem: Problem, run: RunDirectory, device: torch.device) -> int:

@@ -25,6 +25,7 @@ from vgf.rundir import RunDirectory
 from vgf.trainers import loop
 from vgf.trainers.cloning import CLONING
 from vgf.trainers.critics import bellman, frozen_value
+from vgf.trainers.extra_losses import extra_terms
 from vgf.trainers.terms import Draw, Losses, Term
 from vgf.transport.landscape import aggregate_heads
 
@@ -45,7 +46,7 @@ def fql_losses(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
 
     action = policy.action(s, z)
     distillation = masked_mean((action - cloned).square(), draw.batch.valid_actions)
-    q = frozen_value(nets, s, action.clamp(-1, 1))
+    q = frozen_value(nets, s, action.clamp(-1, 1), "mean")
     scale = 1 / q.abs().mean().detach() if config.actor.normalize_q else 1.0
     return bellman(nets, draw, next_value, draw.batch.valid) | {
         "actor/loss": config.actor.alpha * distillation - scale * q.mean(),
@@ -66,6 +67,7 @@ def objective(config: Config) -> dict[str, Term]:
     return {
         "cloning": CLONING[config.net.reference],
         "fql": Term(fql_losses, spare=lambda sizes, config: 2 * sizes.particle),
+        **extra_terms(config),
     }
 
 

@@ -8,9 +8,11 @@ What is minimised is a dictionary of terms (``terms.py``) that a trainer hands o
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ from vgf.data.store import Store
 from vgf.errors import UserError
 from vgf.interrupt import deferred_interrupt
 from vgf.nets import ActorCritic, NetSizes
+from vgf.nets.actor_critic import network_of, trained_networks
 from vgf.problem import Problem
 from vgf.progress import progress_bar
 from vgf.rundir import RunDirectory
@@ -31,7 +34,7 @@ from vgf.trainers.terms import Draw, Losses, Term
 
 __all__ = ["Trainer", "go_on", "train"]
 
-_STREAMS = {"generator": 0, "spare": 1, "judge": 2}  # random streams of a run, by offset of their seeds
+_STREAMS = ("batches", "judge")  # random streams of every run; a term that takes spare numbers has one of its own
 
 
 def train(
@@ -106,13 +109,19 @@ class Trainer:
             for name, parameter in self.networks.named_parameters():
                 parameter.requires_grad_(parameter.requires_grad and not name.startswith(tuple(config.train.freeze)))
         self.parameters = {k: p for k, p in self.networks.named_parameters() if p.requires_grad}
+        if not self.parameters:
+            raise UserError(f"train.freeze={list(config.train.freeze)} leaves nothing to train")
         self.judged = any(name.startswith("judge.") for name in self.parameters)
         self.optimizer = torch.optim.Adam(self.parameters.values(), lr=c.learning_rate, fused=True)
+        widths = {name: term.spare(self.networks.sizes, c) for name, term in objective.items()}
+        self.spare = {name: width for name, width in widths.items() if width}
         self.streams = {
-            name: torch.Generator(device).manual_seed(config.seed + (offset << 32)) for name, offset in _STREAMS.items()
+            name: torch.Generator(device).manual_seed(config.seed + (zlib.crc32(name.encode()) << 32))
+            for name in (*_STREAMS, *self.spare)
         }
-        self.spare = {name: term.spare(self.networks.sizes, c) for name, term in objective.items()}
+        self.streams["batches"].manual_seed(config.seed)
         self.loss: Callable[..., Losses] = compiled(self._loss, config.compile)
+        self.inherited: set[str] = set()  # networks that were trained before this call
         self.extra_state: dict[str, Tensor] = {}  # of trainers that have more to remember than the loop knows
         self.step = 0
         self.seconds = 0.0  # of training, over all calls that went on with this run
@@ -123,7 +132,7 @@ class Trainer:
 
     def update(self, data: Store) -> Losses:
         """One gradient step on one batch, then the target networks follow."""
-        draw = self.draw(data, self.streams["generator"], self.streams["spare"])
+        draw = self.draw(data, self.streams["batches"], self.streams)
         held_out = None
         if self.validation is not None and self.judged:
             held_out = self.draw(self.validation, self.streams["judge"])
@@ -136,18 +145,22 @@ class Trainer:
         self.step += 1
         return losses
 
-    def draw(self, data: Store, generator: torch.Generator, spare: torch.Generator | None = None) -> Draw:
-        """All random numbers of one update; those of single terms come from a stream of their own.
+    def draw(self, data: Store, generator: torch.Generator, spare: Mapping[str, torch.Generator] | None = None) -> Draw:
+        """All random numbers of one update; those of single terms come from streams of their own.
 
-        So which extras are trained changes neither the batches nor the reference.
+        So which extras are trained changes neither batches, nor reference, nor critic.
         """
         size, device = self.config.batch_size, data.device
+        data.seek(self.step)
         batch = data.sample(size, generator)
         noise = torch.randn(size, batch.actions.shape[1], generator=generator, device=device)
         grid = self.config.flow_steps
         t = torch.randint(grid + 1, (size, 1), generator=generator, device=device) / grid
-        widths = {name: width for name, width in self.spare.items() if width} if spare else {}
-        extra = {name: torch.randn(size, width, generator=spare, device=device) for name, width in widths.items()}
+        extra = {
+            name: torch.randn(size, width, generator=spare[name], device=device)
+            for name, width in self.spare.items()
+            if spare
+        }
         return Draw(batch, noise, t, extra)
 
     def _loss(self, draw: Draw, held_out: Draw | None = None) -> Losses:
@@ -165,7 +178,9 @@ class Trainer:
         if bad:
             raise UserError(f"{bad[0]} is not finite at step {self.step}; lower train.learning_rate or check the data")
         # Streams that depend on the step alone: logging more often leaves training as it is.
-        generator, spare = (torch.Generator(self.data.device).manual_seed(self.step + n) for n in (0, 1 << 32))
+        device = self.data.device
+        spare = {name: torch.Generator(device).manual_seed(self.step + (1 << 32)) for name in self.spare}
+        generator = torch.Generator(device).manual_seed(self.step)
         draw = self.draw(self.validation or self.data, generator, spare)
         if self.validation:
             with torch.no_grad():
@@ -185,27 +200,45 @@ class Trainer:
         for name, parameter in self.parameters.items():
             for key, tensor in self.optimizer.state[parameter].items():
                 state[f"adam.{key}.{name}"] = tensor
-        manifest = {"sizes": vars(self.networks.sizes), "flow_steps": self.config.flow_steps, "seconds": self.seconds}
+        manifest = {
+            "sizes": vars(self.networks.sizes),
+            "trained": sorted(self.trained | self.inherited),
+            "flow_steps": self.config.flow_steps,
+            "seconds": self.seconds,
+        }
         save_checkpoint(run_dir, self.step, self.networks.state_dict(), state, manifest)
+
+    @property
+    def trained(self) -> set[str]:
+        """Networks that this run's updates have changed: parts of :class:`ActorCritic`, extras as ``extras.NAME``."""
+        return {network_of(name) for name, p in self.parameters.items() if self.optimizer.state.get(p)}
 
     def start_from(self, run_dir: Path) -> None:
         """Take over the networks that another run has trained; those it does not have stay as they are made.
 
         Raises:
-            UserError: no checkpoint there, or networks of other sizes.
+            UserError: no checkpoint there, or networks of another build.
         """
-        theirs = load_checkpoint(run_dir).networks
-        try:
-            self.networks.load_state_dict(theirs, strict=False)
-        except RuntimeError as error:
-            detail = str(error).strip().splitlines()[-1].strip()
-            raise UserError(f"init={run_dir} has networks of other sizes ({detail}); use its net.* settings") from error
+        theirs = load_checkpoint(run_dir)
+        self._same_build(theirs.manifest["sizes"], f"init={run_dir}", except_for=("extras", "policy", "judge"))
+        self.networks.load_state_dict(theirs.networks, strict=False)
+        self.inherited = set(trained_networks(theirs.manifest, theirs.networks))
+
+    def _same_build(self, sizes: Mapping[str, Any], whose: str, except_for: tuple[str, ...] = ()) -> None:
+        default = vars(NetSizes(0, 0))
+        ours = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self.networks.sizes).items()}
+        for name in ours.keys() - set(except_for):
+            if ours[name] != (theirs := sizes.get(name, default[name])):
+                raise UserError(f"{whose} has networks of another build ({name} {theirs}, here {ours[name]})")
 
     def restore(self, run_dir: Path) -> None:
         """Load the run's newest checkpoint: networks, optimiser, random streams, step."""
         checkpoint = load_checkpoint(run_dir, training=True)
+        self._same_build(checkpoint.manifest["sizes"], str(run_dir))
         self.networks.load_state_dict(checkpoint.networks)
         for name, generator in self.streams.items():
+            if f"stream.{name}" not in checkpoint.training:
+                raise UserError(f"{run_dir} was begun by an older version of vgf and cannot go on; train it anew")
             generator.set_state(checkpoint.training[f"stream.{name}"])
         for name, parameter in self.parameters.items():
             if f"adam.step.{name}" in checkpoint.training:  # V(s) has none where no critic trains it
@@ -213,6 +246,7 @@ class Trainer:
                     key: checkpoint.training[f"adam.{key}.{name}"].to(parameter.device)
                     for key in ("step", "exp_avg", "exp_avg_sq")
                 }
+        self.inherited = set(checkpoint.manifest.get("trained", ()))
         self.step = checkpoint.step
         self.seconds = checkpoint.manifest["seconds"]
 

@@ -25,7 +25,7 @@ from vgf.rundir import RunDirectory
 from vgf.trainers import loop
 from vgf.trainers.cloning import CLONING
 from vgf.trainers.critics import CRITICS
-from vgf.trainers.extra_losses import EXTRA_LOSSES
+from vgf.trainers.extra_losses import extra_terms
 from vgf.trainers.terms import Term
 
 __all__ = ["objective", "train"]
@@ -33,8 +33,11 @@ __all__ = ["objective", "train"]
 
 def objective(config: Config) -> dict[str, Term]:
     """Critic, cloning and extras, as configured."""
-    extras = {name: EXTRA_LOSSES[name] for name in config.net.extras}
-    return {"critic": CRITICS[config.train.critic], "cloning": CLONING[config.net.reference], **extras}
+    return {
+        "critic": CRITICS[config.train.critic],
+        "cloning": CLONING[config.net.reference],
+        **extra_terms(config),
+    }
 
 
 def train(config: Config, problem: Problem, run: RunDirectory, device: torch.device) -> int:

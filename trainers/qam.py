@@ -34,7 +34,7 @@ from vgf.rundir import RunDirectory
 from vgf.trainers import loop
 from vgf.trainers.cloning import CLONING
 from vgf.trainers.critics import CRITICS
-from vgf.trainers.extra_losses import action_gradient
+from vgf.trainers.extra_losses import action_gradient, extra_terms
 from vgf.trainers.terms import Draw, Losses, Term
 from vgf.transport.landscape import Velocity, aggregate_heads
 
@@ -121,6 +121,7 @@ def objective(config: Config) -> dict[str, Term]:
         "critic": CRITICS[config.train.critic],
         "cloning": CLONING[config.net.reference],
         "qam": Term(qam_losses, spare=lambda sizes, config: config.flow_steps * sizes.particle),
+        **extra_terms(config),
     }
 
 

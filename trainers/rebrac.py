@@ -24,6 +24,7 @@ from vgf.problem import Problem
 from vgf.rundir import RunDirectory
 from vgf.trainers import loop
 from vgf.trainers.critics import bellman, frozen_value
+from vgf.trainers.extra_losses import extra_terms
 from vgf.trainers.terms import Draw, Losses, Term
 from vgf.transport.landscape import aggregate_heads
 
@@ -47,7 +48,7 @@ def rebrac_losses(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
 
     action = policy.action(s)
     cloned = ((action - batch.actions).square() * batch.valid_actions).sum(-1).mean()
-    q = frozen_value(nets, s, action)
+    q = frozen_value(nets, s, action, config.aggregate)
     return bellman(nets, draw, next_value, batch.valid) | {
         "actor/loss": config.actor.alpha * cloned - q.mean() / q.abs().mean().detach(),
         "actor/distance": masked_mean((action.detach() - batch.actions).square(), batch.valid_actions),
@@ -56,7 +57,7 @@ def rebrac_losses(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
 
 def objective(config: Config) -> dict[str, Term]:
     """What is minimised, term by term."""
-    return {"rebrac": Term(rebrac_losses, spare=lambda sizes, config: sizes.particle)}
+    return {"rebrac": Term(rebrac_losses, spare=lambda sizes, config: sizes.particle), **extra_terms(config)}
 
 
 def train(config: Config, problem: Problem, run: RunDirectory, device: torch.device) -> int:

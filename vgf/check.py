@@ -14,7 +14,7 @@ from vgf.nets.extras import EXTRAS
 from vgf.nets.mlp import ACTIVATIONS
 from vgf.nets.sources import SOURCES
 from vgf.speed import choose
-from vgf.transport import get_rule
+from vgf.transport import Budget, get_rule
 from vgf.transport.landscape import check_aggregate
 from vgf.transport.select import SELECTORS
 from vgf.transport.steps import STEPS
@@ -25,6 +25,9 @@ __all__ = ["check_config"]
 _RANGES: dict[str, tuple[float | None, float | None]] = {
     "data.transitions": (1, None),
     "data.seed": (0, None),
+    "data.held_out": (0, 1),
+    "data.memory_gb": (1e-6, None),
+    "data.swap_every": (1, None),
     "data.processes": (1, None),
     "net.hidden": (1, None),
     "net.layers": (1, None),
@@ -55,6 +58,8 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "eval.processes": (1, None),
     "transport.particles": (1, None),
     "transport.temperature": (1e-6, None),
+    "transport.alpha": (1e-12, None),
+    "transport.bandwidth": (1e-12, None),
     "transport.expectile": (0, 1),
     "transport.gate": (1, None),
     "seed": (0, None),
@@ -104,12 +109,33 @@ def check_config(config: Config) -> None:
     knob_of(config)
     if config.mode == "train":
         missing_extra(config, config.net.extras)
+        for name in config.eval.baselines:
+            missing_extra(load_method(name), config.net.extras)
+    if config.transport.gate is not None and config.net.heads < 2:
+        raise UserError("transport.gate compares the critic's heads; it needs net.heads of 2 or more")
+    if config.transport.step == "norm_matched" and get_rule(config.transport.rule).where == "after":
+        raise UserError(
+            "transport.step=norm_matched scales by the flow's velocity: only rules inside the flow have one"
+        )
+    if config.budget.auto and config.mode == "train" and not config.net.judge:
+        raise UserError("budget=auto asks the judge; it needs net.judge=true")
     if config.budget.auto and (config.method == ALL or stays_put(config.method)):
         raise UserError(f"budget=auto: method={config.method} has no budget of its own to turn; name one method")
     for knob in config.eval.budgets or []:
         budget_at(config, knob)
     for name in config.eval.baselines:
         load_method(name)
+
+
+_POLICIES = {"fql": "one_step", "rebrac": "deterministic", "qam": "flow"}  # trainer -> the policy it trains
+
+
+def budget_of(key: str, **field: float | None) -> None:
+    """Raise a UserError that names ``key`` unless the field is a budget's."""
+    try:
+        Budget(**field)  # type: ignore[arg-type]
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
 
 
 def _check_training(config: Config) -> None:
@@ -130,9 +156,23 @@ def _check_training(config: Config) -> None:
         for name, (_, option) in EXTRAS.items():
             if option in get_rule(train.td.rule).options and name not in config.net.extras:
                 raise UserError(f"train.td.rule={train.td.rule} needs a network of its own; add net.extras=[{name}]")
+    for td_budget in ("steps", "size"):
+        budget_of(f"train.td.{td_budget}", **{td_budget: getattr(train.td, td_budget)})
+    expected = _POLICIES.get(config.trainer)
+    if config.mode == "train" and config.trainer != "extras" and config.net.policy != expected:
+        raise UserError(
+            f"net.policy={config.net.policy} does not go with trainer={config.trainer}; it must be {expected}"
+        )
+    if config.trainer == "qam" and (train.flow_steps < 2 or config.net.reference != "flow"):
+        raise UserError(
+            "trainer=qam fine-tunes a flow of two or more steps; use net.reference=flow, train.flow_steps=10"
+        )
+    one_kind = config.net.reference == "flow" and config.net.policy in (None, "flow")
+    if "flow_map" in config.net.extras and not one_kind:
+        raise UserError("net.extras=[flow_map] is distilled from a flow-matching source; use net.reference=flow")
     learns_v = config.trainer in ("offline", "extras") and train.critic in ("iql", "sql")
     if "optimal" in config.net.extras and not learns_v:
         raise UserError(
             f"net.extras=[optimal] clones actions better than V(s), which train.critic={train.critic} with "
-            f"trainer={config.trainer} does not learn; use train.critic=iql"
+            f"trainer={config.trainer} does not learn; use train.critic=iql, or leave it out of net.extras"
         )

@@ -30,6 +30,8 @@ class DataConfig:
     held_out: float = 0.1  # task=custom: share of the episodes that validate
     action_low: float | None = None  # task=custom: bounds of the data's actions, where they are not [-1, 1]
     action_high: float | None = None
+    memory_gb: float | None = None  # shards: resident at a time; null: 1 on a CPU, half of a GPU's free memory
+    swap_every: int = 1000  # shards: updates between swaps of one
     sha256: str | None = None  # of the downloaded training file, when you know it
     processes: int = field(default_factory=lambda: os.cpu_count() or 1)  # that generate episodes
 
@@ -118,7 +120,7 @@ class TransportConfig:
     temperature: float = 1.0  # of select=softmax
     expectile: float = 0.9  # of select=expectile
     gate: float | None = None  # a particle stops where heads disagree this many times as much as at its twin
-    keep_best: bool = False  # a particle that a move makes worth less stays where it was
+    keep_best: bool = False  # a particle that ends worth less than its twin is its twin
     critic: str = "target"  # which critic moves and selects: target | online
     aggregate: str = "min"
     alpha: float = 1.0

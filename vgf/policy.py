@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from vgf.errors import UserError
 from vgf.evaluation import Decision, particle_noise
 from vgf.methods import configured_budget, load_method, missing_extra
 from vgf.nets import ActorCritic, NetSizes
+from vgf.nets.actor_critic import trained_networks
 from vgf.nets.extras import networks_for
 from vgf.rundir import read_auto_budget, read_config
 from vgf.transport import Budget, Moved, get_rule, transport
@@ -59,9 +61,12 @@ def load(
     networks = ActorCritic(NetSizes(**checkpoint.manifest["sizes"])).to(device)
     networks.load_state_dict(checkpoint.networks)
     if method is None:
-        method = replace(config, budget=read_auto_budget(Path(run_dir))) if config.budget.auto else config
+        method = (
+            replace(config, budget=read_auto_budget(Path(run_dir), config.method)) if config.budget.auto else config
+        )
     chosen = load_method(method) if isinstance(method, str) else method
-    return Policy(networks, chosen, checkpoint.manifest["flow_steps"], checkpoint.step)
+    trained = trained_networks(checkpoint.manifest, checkpoint.networks)
+    return Policy(networks, chosen, checkpoint.manifest["flow_steps"], checkpoint.step, trained=trained)
 
 
 class Policy:
@@ -75,11 +80,20 @@ class Policy:
         flow_steps: Euler steps of the reference flow.
         step: updates the networks were trained for.
         frozen: False: the networks go on being trained elsewhere.
+        trained: names of the networks that training has changed; None: all.
     """
 
     def __init__(
-        self, networks: ActorCritic, method: MethodConfig, flow_steps: int, step: int = 0, *, frozen: bool = True
+        self,
+        networks: ActorCritic,
+        method: MethodConfig,
+        flow_steps: int,
+        step: int = 0,
+        *,
+        frozen: bool = True,
+        trained: Collection[str] | None = None,
     ) -> None:
+        self.trained = trained
         self.networks = networks.eval().requires_grad_(False) if frozen else networks
         self.method = method
         self.flow_steps = networks.source.steps or flow_steps
@@ -154,6 +168,26 @@ class Policy:
             judged=self.judge(states, choice.actions).cpu().numpy(),
         )
 
+    def require(self, method: MethodConfig) -> None:
+        """UserError unless this policy has what a method needs: trained networks, the right kind of source."""
+        rule, source = get_rule(method.transport.rule), self.networks.source
+        extras = [name for name in self.networks.sizes.extras if self._is_trained(f"extras.{name}")]
+        missing_extra(method, extras)
+        if get_selector(method.transport.select).needs_state_value and not self._is_trained("v"):
+            raise UserError(
+                f"method={method.method} compares values with V(s), which this run has not learned; "
+                "train with train.critic=iql"
+            )
+        if rule.skip_first and self.flow_steps == 1:
+            raise UserError(f"method={method.method} guides all steps but the first; this policy takes one")
+        if rule.linear_path and not source.linear_path:
+            raise UserError(
+                f"method={method.method} samples the posterior of a flow-matching policy, which this run's is not"
+            )
+
+    def _is_trained(self, network: str) -> bool:
+        return self.trained is None or network in self.trained
+
     @torch.no_grad()
     def choose(self, obs: Tensor, noise: Tensor, budget: Budget | None, method: MethodConfig) -> Choice:
         """Move particles and weigh them: obs [B, S], noise as of :meth:`noise_shape` -> one action an observation."""
@@ -177,7 +211,7 @@ class Policy:
         """Apply a method's rule: obs [B, S], noise [B, N, D] -> particles [B, N, D]."""
         how = method.transport
         default = configured_budget(method)
-        missing_extra(method, self.networks.sizes.extras)
+        self.require(method)
         return transport(
             how.rule,
             obs,

@@ -1,4 +1,4 @@
-"""Offline measurements of a method at a budget, on states that no training update has seen. No environment is needed.
+"""Offline measurements of a method at a budget, on states that no update of policy or critic has seen: no environment.
 
 A run keeps ``probe.npz``: states drawn from its held-out episodes (from the training data where there are none). For
 every method and budget that is evaluated, ``offline.csv`` gets one row of what the move does there: to the value under
@@ -8,6 +8,8 @@ the critic that moves, to the value under the judge, and to the distance from th
 from __future__ import annotations
 
 import math
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +56,7 @@ def read_probe(run_dir: Path) -> np.ndarray | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return np.asarray(stored["observations"], np.float32)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error}); delete it, and the next training call writes it") from error
 
 

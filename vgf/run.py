@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,20 +31,25 @@ from vgf.checkpoint import latest_step
 from vgf.complaints import one_line
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
+from vgf.methods import ALL, load_method
 from vgf.probe import write_probe
+from vgf.report.facts import flatten
 from vgf.rundir import RunDirectory, read_config
 from vgf.scoring import score_run
 from vgf.speed import pick_device
 
 __all__ = ["launch", "main"]
 
-_TASKS = {"ogbench": "vgf.tasks.ogbench"}
+_OPEN_KEYS = ("transport.options.", "data.columns.")  # dictionaries that take new names
+
+_TASKS = {name: f"vgf.tasks.{name}" for name in ("ogbench", "ogbench_goals", "custom")}
 _DEMONSTRATIONS = {"toy": "vgf.tasks.toy"}  # nothing to train or to play: one call shows it all
 _TRAINERS = {name: f"vgf.trainers.{name}" for name in ("offline", "extras", "online", "fql", "rebrac", "qam")}
 
 
 def main() -> None:
     """Entry point of the console script and of ``python -m vgf.run``."""
+    sys.argv[1:] = [f"++{a}" if a.startswith(_OPEN_KEYS) else a for a in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of printing tracebacks
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ConfigStore.instance().store(name="schema", node=Config)
@@ -74,6 +80,7 @@ def _one_line_errors() -> Iterator[None]:
 
 def launch(composed: DictConfig, given: list[str]) -> None:
     """Do what a composed configuration asks for. ``given``: the keys named on the command line."""
+    given = [key.removeprefix("++") if key.startswith(tuple(f"++{k}" for k in _OPEN_KEYS)) else key for key in given]
     for key in given:
         if key.lstrip("+~") != key:
             raise UserError(f"{key}: keys can be set, not added or removed; write {key.lstrip('+~')}=...")
@@ -89,6 +96,8 @@ def launch(composed: DictConfig, given: list[str]) -> None:
         composed = _stored_with(composed, ["trainer", "run_dir", *given], "init")
         if "run_dir" not in given:
             composed.run_dir = f"{str(composed.init).rstrip('/')}-{composed.trainer}"
+    elif "method" in given and composed.mode == "train":
+        composed = _with_own_budget(composed, given)
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
     check_config(config)
@@ -133,14 +142,30 @@ def _useful_threads(config: Config) -> int:
     return (os.cpu_count() or 1) if config.train.batch_size * config.net.hidden > 2**17 else 1
 
 
+def _with_own_budget(composed: DictConfig, given: list[str]) -> DictConfig:
+    """A method named on the command line brings transport and budget of its own, not a preset's for another method."""
+    if composed.method in (ALL, preset_method(composed.preset)):
+        return composed
+    own = OmegaConf.structured(load_method(composed.method))
+    own.budget.auto = composed.budget.auto
+    for key in [key for key in given if key.startswith(("transport.", "budget."))]:
+        OmegaConf.update(own, key, OmegaConf.select(composed, key))
+    composed.transport, composed.budget = own.transport, own.budget
+    if "eval.budgets" not in given:
+        composed.eval.budgets = None
+    return composed
+
+
 def _stored_with(composed: DictConfig, given: list[str], origin: str) -> DictConfig:
     """The configuration stored with the run that the key ``origin`` names, overridden by the command line."""
     stored = OmegaConf.structured(read_config(Path(composed[origin]), key=origin))
     if "method" in given:
+        if composed.method != stored.method:
+            stored.eval.budgets = None  # they were values of another method's knob
         for key in ("method", "transport", "budget", "sweep"):
             stored[key] = composed[key]
-    if "trainer" in given:  # what a trainer's file sets, see configs/trainer
-        for key in ("trainer", "train.freeze"):
+    if "trainer" in given:
+        for key in file_keys("trainer", composed.trainer):
             OmegaConf.update(stored, key, OmegaConf.select(composed, key))
     if "budget" in given or any(key.startswith("budget.") for key in given):
         stored.budget.auto = composed.budget.auto  # a budget that is named is not chosen
@@ -148,6 +173,25 @@ def _stored_with(composed: DictConfig, given: list[str], origin: str) -> DictCon
         if key not in ("task", "method", "preset", "trainer", "budget"):  # groups, not keys
             OmegaConf.update(stored, key, OmegaConf.select(composed, key))
     return stored
+
+
+def preset_method(name: str) -> str:
+    """The method that a preset is for, as its file (or the one it builds on) says."""
+    file = resources.files("vgf.configs") / "preset" / f"{name}.yaml"
+    content: Any = OmegaConf.create(file.read_text()) if file.is_file() else {}
+    for entry in content.get("defaults", []):
+        if isinstance(entry, str) and entry.startswith("/preset/"):
+            return preset_method(entry.removeprefix("/preset/"))
+        if not isinstance(entry, str) and "override /method" in entry:
+            return str(entry["override /method"])
+    return "qgf"
+
+
+def file_keys(group: str, name: str) -> list[str]:
+    """Dotted keys that a file of a configuration group sets."""
+    text = (resources.files("vgf.configs") / group / f"{name}.yaml").read_text()
+    plain = flatten(OmegaConf.to_container(OmegaConf.create(text)))  # type: ignore[arg-type]
+    return [key for key in plain if key != "run_dir"]
 
 
 def _module(key: str, name: str, table: dict[str, str]) -> Any:

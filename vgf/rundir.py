@@ -62,16 +62,16 @@ def read_config(run_dir: Path, *, key: str = "run") -> Config:
     return config
 
 
-def read_auto_budget(run_dir: Path) -> BudgetConfig:
-    """The budget that ``budget=auto`` chose for a run.
+def read_auto_budget(run_dir: Path, method: str) -> BudgetConfig:
+    """The budget that ``budget=auto`` chose for a method of a run.
 
     Raises:
         UserError: when none has been chosen yet.
     """
     path = run_dir / "auto_budget.json"
     try:
-        return BudgetConfig(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        return BudgetConfig(**json.loads(path.read_text())[method])
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{path} cannot be read ({error}); 'python -m vgf.run mode=eval run={run_dir} budget=auto' writes it"
         ) from error
@@ -120,9 +120,11 @@ class RunDirectory:
         kept = [line for line in lines if not line.startswith(f"{name}: ")]
         atomic_write_text(path, "\n".join([*kept, f"{name}: {text}", ""]))
 
-    def note_auto_budget(self, chosen: BudgetConfig) -> None:
-        """Keep what ``budget=auto`` chose, for policies loaded from this run."""
-        atomic_write_text(self.path / "auto_budget.json", json.dumps(vars(chosen)) + "\n")
+    def note_auto_budget(self, method: str, chosen: BudgetConfig) -> None:
+        """Keep what ``budget=auto`` chose for a method: a run trained with it acts with its own method's."""
+        path = self.path / "auto_budget.json"
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        atomic_write_text(path, json.dumps(known | {method: vars(chosen)}, indent=2) + "\n")
 
     def log(self, row: Mapping[str, float | int]) -> None:
         """Append one line to ``metrics.jsonl``."""

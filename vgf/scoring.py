@@ -13,7 +13,7 @@ from vgf.config import Config, MethodConfig
 from vgf.environments import EnvironmentPool
 from vgf.errors import UserError
 from vgf.evaluation import evaluate
-from vgf.methods import ALL, budget_at, knob_of, load_method, method_names, missing_extra, with_knob
+from vgf.methods import ALL, budget_at, knob_of, load_method, method_names, with_knob
 from vgf.policy import Policy, load
 from vgf.probe import judged_best, measure, read_probe
 from vgf.progress import progress_bar
@@ -41,7 +41,7 @@ def score_run(
     policy = load(run.path, method=config, device=device)
     if config.budget.auto:
         config = pick_budget(config, policy, read_probe(run.path))
-        run.note_auto_budget(config.budget)
+        run.note_auto_budget(config.method, config.budget)
     points = points_of(config, policy)
     if make_environment is None:
         _measure_points(run, policy, points)
@@ -119,7 +119,7 @@ def _available(methods: list[MethodConfig], policy: Policy) -> list[MethodConfig
     able = []
     for method in methods:
         try:
-            missing_extra(method, policy.networks.sizes.extras)
+            policy.require(method)
         except UserError as reason:
             print(f"left out: {reason}")
         else:

@@ -23,7 +23,7 @@ def fixture(**changes):
     trainer = Trainer(config, problem(), CPU, objective(config))
     for _ in range(3):
         trainer.advance()
-    draw = trainer.draw(trainer.data, trainer.streams["generator"], trainer.streams["spare"])
+    draw = trainer.draw(trainer.data, trainer.streams["batches"], trainer.streams)
     return trainer.networks, draw, config.train
 
 
@@ -117,7 +117,7 @@ def test_frozen_value_moves_actions_and_no_critic():
     nets, draw, _ = fixture()
     nets.zero_grad()
     a = draw.batch.actions.clone().requires_grad_()
-    q = frozen_value(nets, draw.batch.observations, a)
+    q = frozen_value(nets, draw.batch.observations, a, "mean")
     q.sum().backward()
     assert all(p.grad is None for p in nets.q.parameters())
     with torch.no_grad():

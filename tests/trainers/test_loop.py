@@ -26,7 +26,7 @@ def make(config: Config, data: Problem | None = None) -> Trainer:
 
 def draw(trainer: Trainer, size: int = 8) -> Draw:
     trainer.config.batch_size = size
-    return trainer.draw(trainer.data, trainer.streams["generator"], trainer.streams["spare"])
+    return trainer.draw(trainer.data, trainer.streams["batches"], trainer.streams)
 
 
 def parameters(trainer: Trainer) -> dict[str, torch.Tensor]:

@@ -74,6 +74,9 @@ class TwoStores:
         self.first, self.second, self.balanced = first, second, balanced
         self.device, self.observation_size = first.device, first.observation_size
 
+    def seek(self, step: int) -> None:
+        """Both stores hold all their rows at every update."""
+
     def sample(self, size: int, generator: torch.Generator) -> Batch:
         """Draw ``size`` starting rows with replacement; those of the second store come last."""
         if not self.second.rows:

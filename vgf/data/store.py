@@ -66,6 +66,10 @@ class Store(Protocol):
         """Draw ``size`` chunks uniformly, with replacement. All randomness comes from the generator."""
         ...
 
+    def seek(self, step: int) -> None:
+        """Be told the number of the update before each draw; only stores that do not hold all rows at once care."""
+        ...
+
 
 class TransitionStore:
     """Transitions on a device.
@@ -132,6 +136,9 @@ class TransitionStore:
 
     def __len__(self) -> int:
         return self.rows
+
+    def seek(self, step: int) -> None:
+        """All rows are here at every update."""
 
     def sample(self, size: int, generator: torch.Generator) -> Batch:
         """Draw ``size`` starting rows uniformly, with replacement."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from vgf.nets.extras import EXTRAS
 from vgf.nets.mlp import MLP
 from vgf.nets.sources import SOURCES
 
-__all__ = ["ActorCritic", "Critics", "NetSizes"]
+__all__ = ["ActorCritic", "Critics", "NetSizes", "network_of", "trained_networks"]
 
 
 @dataclass(frozen=True)
@@ -121,3 +122,14 @@ class ActorCritic(Critics):
         onlines: list[Tensor] = [p for _, online in pairs for p in online.parameters()]
         if pairs:
             torch._foreach_lerp_(targets, onlines, rate)
+
+
+def network_of(parameter: str) -> str:
+    """Which network a parameter belongs to, such as ``flow`` or ``extras.noisy``."""
+    parts = parameter.split(".")
+    return ".".join(parts[:2]) if parts[0] == "extras" else parts[0]
+
+
+def trained_networks(manifest: Mapping[str, Any], parameters: Iterable[str]) -> list[str]:
+    """Networks that a checkpoint's run has trained; of older checkpoints, which do not say, all it holds."""
+    return sorted(manifest.get("trained") or {network_of(name) for name in parameters})

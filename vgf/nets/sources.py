@@ -2,11 +2,14 @@ r"""Sources of particles: networks that carry noise x_0 ~ N(0, I) to actions, ea
 
 Whatever carries the noise, transport rules see a velocity and a number of Euler steps:
 
-``flow``           v(s, x, t) learned by flow matching                  as many steps as configured
+``flow``           v(s, x, t) learned by flow matching
 ``gaussian``       N(mu(s), sigma(s)^2): the straight path from x_0 to mu + sigma x_0 has the velocity
                    mu + (sigma - 1) x_0 with x_0 = (x - t mu) / (1 - t + t sigma); any number of steps is exact
 ``one_step``       a map a = g(s, x_0) (FQL): v = g(s, x) - x            one step
 ``deterministic``  a = mu(s), whatever the noise (ReBRAC): v = mu(s) - x    one step
+
+A source's ``steps`` are the Euler steps it takes (None: as configured). ``linear_path``: its velocity is that of flow
+matching, where x_0 and x_1 are independent; rules that sample the posterior of x_1 need one.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ class Flow(MLP):
     """Velocity network v(s, x, t): s [K, S], x [K, D], t [K, 1] -> [K, D]."""
 
     steps: ClassVar[int | None] = None
+    linear_path: ClassVar[bool] = True
 
     def __init__(self, observation: int, particle: int, hidden: Sequence[int], **style: Any) -> None:
         super().__init__(observation + particle + _TIME_FEATURES, particle, hidden, **style)
@@ -41,7 +45,8 @@ class Flow(MLP):
 class Gaussian(MLP):
     """Diagonal Gaussian policy with state-dependent spread; the mean is not squashed, the box clips samples."""
 
-    steps: ClassVar[int | None] = 1
+    steps: ClassVar[int | None] = None
+    linear_path: ClassVar[bool] = False
 
     def __init__(self, observation: int, particle: int, hidden: Sequence[int], **style: Any) -> None:
         super().__init__(observation, 2 * particle, hidden, **style)
@@ -63,6 +68,7 @@ class OneStep(MLP):
     """One-step policy a = g(s, x_0), FQL's: s [K, S], x_0 [K, D] -> [K, D]."""
 
     steps: ClassVar[int | None] = 1
+    linear_path: ClassVar[bool] = False
 
     def __init__(self, observation: int, particle: int, hidden: Sequence[int], **style: Any) -> None:
         super().__init__(observation + particle, particle, hidden, **style)
@@ -78,6 +84,7 @@ class Deterministic(nn.Module):
     """Deterministic policy a = tanh(mu(s)) with a Polyak target, ReBRAC's actor: s [K, S] -> [K, D]."""
 
     steps: ClassVar[int | None] = 1
+    linear_path: ClassVar[bool] = False
 
     def __init__(self, observation: int, particle: int, hidden: Sequence[int], **style: Any) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ and the thin line spans the scores of its whole sweep.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -15,7 +16,7 @@ from vgf.methods import knob_of, load_method, method_names
 from vgf.report.palette import INK, MUTED, Style
 from vgf.report.points import Point, is_configured
 
-__all__ = ["draw_cost", "percent_axis"]
+__all__ = ["draw_cost", "name_ends", "percent_axis"]
 
 
 def draw_cost(ax: Axes, points: Sequence[Point], looks: dict[str, Style]) -> None:
@@ -40,7 +41,7 @@ def draw_cost(ax: Axes, points: Sequence[Point], looks: dict[str, Style]) -> Non
     ax.margins(x=0.12)
     if success:
         percent_axis(ax)
-    _name(ax, shown)
+    name_ends(ax, [(score, method, colour) for _, score, method, colour in shown])
     title = "success" if success else "return"
     ax.set_title(f"{title} at each method's own budget", loc="left", color=INK, fontsize=10, fontweight="bold", pad=8)
     ax.set_xlabel("milliseconds of an action (log scale)", color=MUTED, fontsize=9)
@@ -52,11 +53,15 @@ def percent_axis(ax: Axes) -> None:
     ax.set_yticks([0, 25, 50, 75, 100], ["0 %", "25 %", "50 %", "75 %", "100 %"])
 
 
-def _name(ax: Axes, shown: Sequence[tuple[float, float, str, str]]) -> None:
-    """Names beside the marks, left and right in turn, so that neighbours do not meet."""
-    for number, (x, y, method, colour) in enumerate(sorted(shown)):
-        right = number % 2 == 0
+def name_ends(ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Write names right of the panel at their lines' height, kept apart when lines are close."""
+    bottom, top = ax.get_ylim()
+    room = 0.065 * (top - bottom)
+    height = -math.inf
+    for y, name, colour in sorted(ends):
+        height = max(y, height + room)
+        short = name if len(name) <= 24 else f"{name[:22]}..."
         ax.annotate(
-            method, (x, y), xytext=(6 if right else -6, 0), textcoords="offset points", color=colour, fontsize=7.5,
-            va="center", ha="left" if right else "right",
+            short, (1, height), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
+            color=colour, fontsize=9, va="center", annotation_clip=False,
         )  # fmt: skip

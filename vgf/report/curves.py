@@ -20,9 +20,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from vgf.report.cost import draw_cost, percent_axis
+from vgf.report.cost import draw_cost, name_ends, percent_axis
 from vgf.report.palette import INK, MUTED, PAPER, Style, bare, inline_svg, settings, styles
 from vgf.report.points import Configured, Point, is_configured, known, latest, unswept
 
@@ -138,13 +138,12 @@ def _draw(ax: Axes, panel: _Panel, points: Sequence[Point], configured: Configur
         ends += [_draw_baseline(ax, p, panel, looks[p.method]) for p in points if p.method not in swept]
 
     if panel.x == "travelled":
-        ax.set_xlim(left=min(0.0, ax.get_xlim()[0]))
-        ax.xaxis.set_major_locator(MaxNLocator(5))
+        _travelled_axis(ax, wide=len(methods) > _FEW_METHODS)
     else:
         _budget_ticks(ax, axis, budgets, configured if configured and configured[0] in methods else None)
     _score_or_distance(ax, panel, points[0].success)
     ax.set_xlabel(_KNOBS.get(panel.x, _TRAVELLED), color=MUTED, fontsize=9)
-    _name_ends(ax, ends)
+    name_ends(ax, ends)
 
 
 def _known(point: Point, panel: _Panel) -> bool:
@@ -228,6 +227,18 @@ def _budget_ticks(ax: Axes, axis: _BudgetAxis, budgets: Sequence[float], configu
     ax.set_xlim(axis.at(budgets[0]) - 0.07 * span, axis.at(budgets[-1]) + 0.07 * span)
 
 
+def _travelled_axis(ax: Axes, *, wide: bool) -> None:
+    """Linear; for many methods logarithmic beyond 0.01, where some have gone a hundred times as far as others."""
+    if wide:
+        ax.set_xscale("symlog", linthresh=0.01)
+        ax.set_xticks([0, 0.01, 0.03, 0.1, 0.3, 1], ["0", "0.01", "0.03", "0.1", "0.3", "1"])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlim(-0.0015, 1.2)
+    else:
+        ax.set_xlim(left=min(0.0, ax.get_xlim()[0]))
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+
+
 def _score_or_distance(ax: Axes, panel: _Panel, success: bool) -> None:
     if panel.y == "score" and success:
         percent_axis(ax)
@@ -238,20 +249,6 @@ def _score_or_distance(ax: Axes, panel: _Panel, success: bool) -> None:
         ax.yaxis.set_major_locator(MaxNLocator(5))
     label = _TITLES.get(panel.y, "success" if success else "return")
     ax.set_title(label, loc="left", color=INK, fontsize=10, fontweight="bold", pad=8)
-
-
-def _name_ends(ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Write names right of the panel at their lines' height, kept apart when lines are close."""
-    bottom, top = ax.get_ylim()
-    room = 0.065 * (top - bottom)
-    height = -math.inf
-    for y, name, colour in sorted(ends):
-        height = max(y, height + room)
-        short = name if len(name) <= 24 else f"{name[:22]}..."
-        ax.annotate(
-            short, (1, height), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
-            color=colour, fontsize=9, va="center", annotation_clip=False,
-        )  # fmt: skip
 
 
 def _legend(figure: Figure, points: Sequence[Point], looks: dict[str, Style]) -> None:

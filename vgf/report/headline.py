@@ -25,11 +25,11 @@ __all__ = ["headline", "notes", "reference_of"]
 
 _FEW_EPISODES = 20
 _OFFLINE_NOTE = (
-    "Gains are measured on states of held-out episodes, without an environment: the value of the chosen action less "
-    "that at budget 0, under the critic that does the moving and under the judge, a critic of the held-out episodes that "
-    "never moves anything. Where the one rises and the other does not, the critic is being exploited. W2 (exact "
-    "optimal transport), MMD (RBF kernel, median heuristic) and the bound on W_inf compare the moved with the unmoved "
-    "particles of a state."
+    "Gains are measured on states of held-out episodes (of the data, where there are none), without an "
+    "environment: the value of the chosen action less that at budget 0, under the critic that does the moving and "
+    "under the judge, a critic of the held-out episodes that never moves anything. Where the one rises and the "
+    "other does not, the critic is being exploited. W2 (exact optimal transport), MMD (RBF kernel, median "
+    "heuristic) and the bound on W_inf compare the moved with the unmoved particles of a state."
 )
 
 
@@ -123,11 +123,6 @@ def notes(points: Sequence[Point], configured: Configured, facts: Facts) -> list
     ]
     if fewest < _FEW_EPISODES:
         said.append(f"Some points have only {fewest} episodes; their intervals are wide for a reason.")
-    if facts.get("budget.auto") and configured:
-        said.append(
-            "The configured budget was chosen by budget=auto, before anything was played: the one at which the judge's "
-            "gain over the reference, less one standard error, is highest."
-        )
     if find(last, configured):
         said.append("The headline is the last checkpoint at the configured budget, whatever its score.")
     if best := best_of_sweep(last, configured):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vgf.errors import UserError
 from vgf.transport.kernels import svgd_direction
 from vgf.transport.landscape import Landscape, Velocity, aggregate_heads, gradient_of
 from vgf.transport.posterior import PosteriorSampler, glass_sampler
@@ -133,6 +134,8 @@ def posterior(
         samples: M, >= 1.
         tau: inverse temperature, > 0; with a single sample it only scales the gradient.
     """
+    if samples < 1 or not tau > 0:
+        raise UserError(f"samples={samples} must be 1 or more, tau={tau} greater than 0")
     generator = torch.Generator().manual_seed(seed * 1_000_003 + k)
     eps = torch.randn(samples, 1, x.shape[-1], generator=generator, dtype=x.dtype).to(x.device)
     with torch.enable_grad():
@@ -155,5 +158,7 @@ def posterior_glass(
     The reference that a learned map is measured against; it costs samples * inner_steps velocities a step.
     """
     assert scene.velocity_field is not None
+    if inner_steps < 1:
+        raise UserError(f"inner_steps={inner_steps} must be 1 or more")
     sampler = glass_sampler(scene.velocity_field, inner_steps)
     return posterior(scene, x, k, sampler=sampler, samples=samples, tau=tau, seed=seed)

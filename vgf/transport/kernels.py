@@ -54,12 +54,13 @@ def svgd_direction(
         alpha: temperature, > 0. Small: follow the value; large: spread out.
         bandwidth: see :func:`rbf_kernel`.
     """
-    kernel, sigma = rbf_kernel(particles, particles, bandwidth)
-    attraction = kernel @ score / alpha
-    # sum_j grad_{x_j} k(x_j, x_i) = sum_j K_ij * 2 (x_i - x_j) / (2 sigma^2 + jitter)
-    spread = kernel.sum(-1, keepdim=True) * particles - kernel @ particles
-    repulsion = 2 * spread / (2 * sigma**2 + _JITTER)
-    return (attraction + repulsion) / particles.shape[1]
+    with torch.autocast(particles.device.type, enabled=False):  # the spread is a difference of nearly equal numbers
+        kernel, sigma = rbf_kernel(particles, particles, bandwidth)
+        attraction = kernel @ score / alpha
+        # sum_j grad_{x_j} k(x_j, x_i) = sum_j K_ij * 2 (x_i - x_j) / (2 sigma^2 + jitter)
+        spread = kernel.sum(-1, keepdim=True) * particles - kernel @ particles
+        repulsion = 2 * spread / (2 * sigma**2 + _JITTER)
+        return (attraction + repulsion) / particles.shape[1]
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:

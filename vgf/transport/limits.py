@@ -29,7 +29,9 @@ def within_radius(particles: Tensor, twins: Tensor, radius: float | None) -> Ten
     distance = travelled(particles, twins).unsqueeze(-1)  # [B, N, 1]
     rounding = 2 * torch.finfo(particles.dtype).eps * twins.abs().amax(-1, keepdim=True).clamp_min(radius)
     pull = (radius - rounding).clamp_min(0) / distance.clamp_min(torch.finfo(particles.dtype).tiny)
-    return torch.where(distance > radius, twins + pull * (particles - twins), particles)
+    pulled = twins + pull * (particles - twins)
+    pulled = torch.where(pulled.isfinite(), pulled, twins)  # a particle that is no number has nowhere else to be
+    return torch.where(distance <= radius, particles, pulled)
 
 
 class Gate:

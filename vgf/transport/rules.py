@@ -39,6 +39,8 @@ class Rule:
         step: default step, a key of ``steps.STEPS``.
         budget: what a budget that leaves fields open means; ``steps=None`` inside: all Euler steps.
         source: paper and equation.
+        skip_first: the first Euler step is not guided.
+        linear_path: only right where the velocity is that of x_t = (1-t) x_0 + t x_1 with x_0 independent of x_1.
     """
 
     where: Literal["nowhere", "after", "inside"]
@@ -47,6 +49,7 @@ class Rule:
     budget: Budget
     source: str
     skip_first: bool = False
+    linear_path: bool = False
 
     @property
     def options(self) -> dict[str, bool]:
@@ -55,8 +58,11 @@ class Rule:
         return {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def _inside(field: Callable[..., Any], step: str, size: float, source: str, skip_first: bool = False) -> Rule:
-    return Rule("inside", field, step, Budget(None, size), source, skip_first)
+def _inside(field: Callable[..., Any], step: str, size: float, source: str, **more: bool) -> Rule:
+    return Rule("inside", field, step, Budget(None, size), source, **more)
+
+
+_POSTERIOR = {"skip_first": True, "linear_path": True}
 
 
 _qpilots_u_field = functools.partial(fields.denoised_jacobian, straight_through=True)
@@ -72,10 +78,8 @@ RULES: dict[str, Rule] = {
     "a_vgf": Rule("after", fields.amortised, "clipped_adam", Budget(1, 0.05), "VGF, amortised; code a_vgf.py"),
     "robust_q": _inside(fields.noise_conditioned, "raw", 0.03, "QGF baseline RobustQ"),
     "cfgrl": _inside(fields.classifier_free, "raw", 1.0, "CFGRL, QGF baseline"),
-    "qpilots_m": _inside(fields.posterior, "norm_matched", 0.2, "QPILOTS eq. 16", skip_first=True),
-    "qpilots_g": _inside(
-        fields.posterior_glass, "norm_matched", 0.2, "QPILOTS eq. 16, exact posterior", skip_first=True
-    ),
+    "qpilots_m": _inside(fields.posterior, "norm_matched", 0.2, "QPILOTS eq. 16", **_POSTERIOR),
+    "qpilots_g": _inside(fields.posterior_glass, "norm_matched", 0.2, "QPILOTS eq. 16, exact posterior", **_POSTERIOR),
     "qpilots_u": _inside(_qpilots_u_field, "norm_matched", 0.2, "QPILOTS eqs. 14, 15, 17", skip_first=True),
 }
 

@@ -105,5 +105,9 @@ def get_selector(name: str) -> Selector:
 
 
 def select(weights: Tensor, x: Tensor) -> Tensor:
-    """The weighted particle of each context: weights [B, N], x [B, N, D] -> [B, D]; exact for one-hot weights."""
-    return (weights.unsqueeze(-1) * x).sum(1)
+    """The weighted particle of each context: weights [B, N], x [B, N, D] -> [B, D]; exact for one-hot weights.
+
+    A particle without weight does not count, even where it is not a number.
+    """
+    w = weights.unsqueeze(-1)
+    return torch.where(w > 0, w * x, torch.zeros_like(x)).sum(1)

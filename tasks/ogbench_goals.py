@@ -1,0 +1,144 @@
+"""OGBench's goal-conditioned environments, by the names of their data sets: ``<data set>-v0``.
+
+A state is an observation beside a goal, which is a full observation too: [2S]. In training the goals are rows of the
+data (:mod:`vgf.data.goals`); in evaluation they are OGBench's five goals of each environment, dealt out evenly:
+episode e plays goal e mod 5 + 1. An episode ends at success or at OGBench's time limit, and its reward is OGBench's:
+1 where the goal is reached and 0 elsewhere, so its return is its success.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from vgf.config import Config
+from vgf.data.goals import GoalStore, with_future_goals
+from vgf.data.npz import cut_transitions, read_npz, regular
+from vgf.errors import UserError, did_you_mean
+from vgf.problem import Problem
+from vgf.tasks.ogbench import ACTION_MARGIN, make_environment
+from vgf.tasks.ogbench_data import known_datasets, resolve
+
+__all__ = ["environment_factory", "make_goal_environment", "prepare", "split_name"]
+
+
+def prepare(config: Config) -> Problem:
+    """Find or make the data of ``config.env`` and check them against the environment.
+
+    Raises:
+        UserError: unknown environment, data that cannot be found or do not fit the environment.
+    """
+    env = config.env or ""
+    dataset, env_id = split_name(env)
+    data = config.data
+    resolved = resolve(
+        dataset,
+        source=data.source,
+        path=Path(data.path) if data.path else None,
+        transitions=data.transitions,
+        seed=data.seed,
+        folder=Path(data.folder).expanduser(),
+        processes=data.processes,
+        mirrors=list(data.mirrors),
+        sha256=data.sha256,
+    )
+    environment = make_environment(env_id)
+    try:
+        train = _load(resolved.train, env_id, environment, data.transitions)
+        validation = _load(resolved.validation, env_id, environment, None) if resolved.validation else None
+    finally:
+        environment.close()
+    origin = f"{resolved.origin}: {resolved.train.name}"
+    states = functools.partial(with_future_goals, seed=data.seed)
+    return Problem(env, train, validation, origin, store=GoalStore, states=states)
+
+
+def environment_factory(config: Config) -> Callable[[], gymnasium.Env]:
+    """Return a picklable function that makes the environment of ``config.env``."""
+    return functools.partial(make_goal_environment, split_name(config.env or "")[1])
+
+
+def split_name(env: str) -> tuple[str, str]:
+    """``cube-single-play-v0`` -> (``cube-single-play``, ``cube-single-v0``).
+
+    Raises:
+        UserError: when no such goal-conditioned environment exists, with the nearest names.
+    """
+    *rest, version = env.split("-")
+    env_id = "-".join([*rest[:-1], version])
+    if env_id in _registry():
+        return "-".join(rest), env_id
+    near = did_you_mean(env, [f"{d}-v0" for d in known_datasets() if not d.startswith(("visual", "powderworld"))])
+    other = " Single-task names belong to task=ogbench." if "singletask" in env else ""
+    raise UserError(f"env={env!r} is not an OGBench goal-conditioned data set like 'cube-single-play-v0'.{other}{near}")
+
+
+def make_goal_environment(env_id: str) -> gymnasium.Env:
+    """Make one environment that shows its goal; its episodes depend on nothing but what ``reset`` is given."""
+    return _ShowsGoal(make_environment(env_id))
+
+
+class _ShowsGoal(gymnasium.Wrapper):
+    """Puts the goal beside the observation, [2S], and deals OGBench's evaluation goals out by episode.
+
+    ``reset(options={"episode": e})`` plays goal e mod 5 + 1; ``{"task_id": k}`` plays goal k; neither: a random one.
+    """
+
+    deals_episodes = True
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        box: Any = env.observation_space
+        low, high = (np.concatenate([bound, bound]).astype(np.float32) for bound in (box.low, box.high))
+        self.observation_space = gymnasium.spaces.Box(low, high, dtype=np.float32)
+        self._goal = np.zeros(box.shape, np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        options = dict(options or {})
+        if "episode" in options:
+            goals: int = self.get_wrapper_attr("num_tasks")
+            options["task_id"] = options.pop("episode") % goals + 1
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._goal = np.asarray(info["goal"], np.float32)
+        return self._beside_goal(observation), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._beside_goal(observation), reward, terminated, truncated, info
+
+    def _beside_goal(self, observation: Any) -> np.ndarray:
+        return np.concatenate([np.asarray(observation, np.float32), self._goal])
+
+
+def _load(path: Path, env_id: str, environment: gymnasium.Env, transitions: int | None) -> dict[str, np.ndarray]:
+    raw = read_npz(path)
+    if transitions is not None:
+        raw = cut_transitions(raw, transitions)
+    for key, space in (("observations", environment.observation_space), ("actions", environment.action_space)):
+        if raw[key].shape[1:] != space.shape:
+            raise UserError(
+                f"{path}: {key} have {raw[key].shape[1]} entries, but {env_id} has {space.shape and space.shape[0]}; "
+                "give the data set that was recorded in this environment"
+            )
+    data = regular(raw)
+    low, high = environment.action_space.low, environment.action_space.high  # type: ignore[attr-defined]
+    data["actions"] = np.clip(data["actions"], low + ACTION_MARGIN, high - ACTION_MARGIN)
+    keys = ("observations", "actions", "terminals", "next_observations")
+    return {key: data[key].astype(np.float32, copy=False) for key in keys}
+
+
+def _registry() -> list[str]:
+    import ogbench.locomaze
+    import ogbench.manipspace  # noqa: F401  (both register their environments)
+
+    ours = ("ogbench.locomaze", "ogbench.manipspace")
+    return [
+        name
+        for name, spec in gymnasium.registry.items()
+        if str(spec.entry_point).startswith(ours) and "singletask" not in name and not name.startswith("visual")
+    ]

@@ -1,0 +1,118 @@
+"""From named columns, one row a step, to a Recording: what npz, D4RL's HDF5 and Parquet files have in common.
+
+``terminals`` is a true end and ``timeouts`` a cut, as in D4RL; a change of ``episode`` and the last row of the file cut
+as well. Where a file has ``masks`` (0: nothing is bootstrapped beyond), ``terminals`` only says where episodes end,
+as in OGBench.
+
+Without ``next_observations`` the following row of the episode is used, and the last row of an episode that was cut,
+which has none, is dropped; a terminated last row is kept with its own observation repeated, which nothing looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from vgf.data.formats.source import Read, Source
+from vgf.data.recording import Recording
+
+__all__ = ["read_table"]
+
+Arrays = dict[str, np.ndarray]
+
+
+def read_table(source: Source, present: Collection[str], read: Read, kind: str) -> Recording:
+    """Read and check the columns of a file.
+
+    Args:
+        source: the file, for its names and for complaints.
+        present: keys that the file has.
+        read: gives the array of a key.
+        kind: what the file is called in ``origin``, such as "npz file".
+
+    Raises:
+        UserError: something is missing or wrong; the line says which key and row.
+    """
+    keys = source.keys(present)
+    raw = {role: read(key) for role, key in keys.items()}
+    arrays = {role: source.checked(role, keys[role], array) for role, array in raw.items()}
+    for role, array in arrays.items():
+        if len(array) != len(arrays["observations"]):
+            rows = f"{len(array)} rows but '{keys['observations']}' has {len(arrays['observations'])}"
+            raise source.complaint(f"'{keys[role]}' has {rows}; all must agree")
+    if "next_observations" in raw:
+        _check_alike(source, keys, raw)
+    terminated, ends = _ends(source, keys, arrays)
+    remarks = _clashes(arrays)
+    if "next_observations" not in arrays:
+        terminated, ends, dropped = _find_successors(arrays, terminated, ends)
+        if not ends.size:
+            raise source.complaint("every episode has one row and there are no 'next_observations': no transition left")
+        if dropped:
+            remarks.append(f"{dropped} last rows of cut episodes are dropped: the file has no next_observations")
+    return Recording(
+        arrays["observations"],
+        arrays["actions"],
+        arrays["rewards"],
+        arrays["next_observations"],
+        terminated,
+        ends,
+        f"{kind} {source.path.name}",
+        tuple(remarks),
+    )
+
+
+def _check_alike(source: Source, keys: dict[str, str], raw: Arrays) -> None:
+    """Observations and next observations must be of one shape and one kind of number."""
+    ours, theirs = raw["observations"], raw["next_observations"]
+    both = f"'{keys['observations']}'", f"'{keys['next_observations']}'"
+    if ours.shape != theirs.shape:
+        raise source.complaint(f"{both[0]} has shape {list(ours.shape)} but {both[1]} {list(theirs.shape)}")
+    if (ours.dtype.kind == "f") != (theirs.dtype.kind == "f"):
+        raise source.complaint(f"mixed dtypes: {both[0]} is {ours.dtype} but {both[1]} {theirs.dtype}; use float32")
+
+
+def _ends(source: Source, keys: dict[str, str], arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
+    """(terminated, ends) [M] of all rows of the file."""
+    nowhere = np.zeros(len(arrays["observations"]), bool)
+    terminals = arrays.get("terminals", nowhere)
+    ends = terminals | arrays.get("timeouts", nowhere)
+    if "episode" in arrays:
+        ends = ends | _changes(source, keys["episode"], arrays["episode"])
+    ends = ends.copy()
+    ends[-1] = True
+    return (~arrays["masks"] if "masks" in arrays else terminals), ends
+
+
+def _changes(source: Source, key: str, episode: np.ndarray) -> np.ndarray:
+    """Where the next row has another episode: [M]. An episode that is taken up again means shuffled rows."""
+    changes = np.append(episode[1:] != episode[:-1], True)
+    runs = episode[changes]
+    _, first = np.unique(runs, return_index=True)
+    again = np.setdiff1d(np.arange(len(runs)), first)
+    if again.size:
+        row = int(np.flatnonzero(changes)[again[0] - 1]) + 1
+        raise source.complaint(f"'{key}' is {runs[again[0]]} again in row {row}; sort the rows by episode and step")
+    return changes
+
+
+def _clashes(arrays: Arrays) -> list[str]:
+    if "timeouts" not in arrays or "terminals" not in arrays or "masks" in arrays:
+        return []
+    both = np.flatnonzero(arrays["terminals"] & arrays["timeouts"])
+    if not both.size:
+        return []
+    return [f"terminals and timeouts are both set in {both.size} rows, first in row {both[0]}; they count as terminals"]
+
+
+def _find_successors(arrays: Arrays, terminated: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Fill in next_observations and drop rows without one: (terminated, ends) [M'] and the number of dropped rows."""
+    observations = arrays["observations"]
+    following = np.append(observations[1:], observations[-1:], axis=0)
+    arrays["next_observations"] = np.where(ends[:, None], observations, following)
+    keep = ~ends | terminated
+    ends = ends | ~np.append(keep[1:], True)  # the row before a dropped one is now its episode's last
+    for role in ("observations", "actions", "rewards", "next_observations"):
+        arrays[role] = arrays[role][keep]
+    return terminated[keep], ends[keep], int(np.sum(~keep))

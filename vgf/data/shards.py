@@ -1,0 +1,324 @@
+"""A folder of shards: data sets larger than memory, written once in a stream and read one shard at a time.
+
+A shard holds whole episodes in the raw layout of ``npz.py``, one uncompressed npy file a column, so the next
+observations are the following rows and are not stored a second time::
+
+    FOLDER/manifest.json               version, source line, columns (shape, dtype), rows and episodes of every shard
+    FOLDER/00000.observations.npy      s0 s1 s2 s3 s4 | s0 s1 ...     one more row an episode than it has transitions
+    FOLDER/00000.actions.npy           a0 a1 a2 a3 -  | a0 a1 ...     what stands in an episode's last row is not used
+    FOLDER/00000.terminals.npy          0  0  0  0 1  |  0  0 ...
+
+``python -m vgf.data.shards SOURCE.npz [SOURCE.npz ...] FOLDER`` makes such a folder from npz files, one in memory at
+a time. Batches from a folder are dealt by :class:`vgf.data.sharded_store.ShardedStore`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from vgf.data.npz import read_npz, regular
+from vgf.errors import UserError
+from vgf.files import writing
+
+__all__ = ["ShardedColumn", "ShardedData", "main", "split_episodes", "write_shards"]
+
+Arrays = dict[str, np.ndarray]
+
+_VERSION = 1
+_MANIFEST = "manifest.json"
+_FLOAT32 = {"observations", "actions", "rewards", "masks"}
+_SHIFTED = {"next_observations": "observations", "terminals": "terminals"}  # transitions have them from the next row
+_AGAIN = "the shards are damaged or incomplete; write them again"
+_COMMAND = "python -m vgf.data.shards"
+
+
+def split_episodes(data: Mapping[str, np.ndarray]) -> Iterator[Arrays]:
+    """Cut arrays into the episodes that :func:`write_shards` takes.
+
+    Args:
+        data: the raw layout of :func:`vgf.data.npz.read_npz`, or transitions with ``next_observations``.
+
+    Raises:
+        UserError: a next observation inside an episode is not the following row's observation.
+    """
+    ends = np.union1d(np.flatnonzero(data["terminals"]) + 1, [len(data["terminals"])])
+    for begin, end in pairwise((0, *ends.tolist())):
+        episode = {k: v[begin:end] for k, v in data.items() if k not in _SHIFTED}
+        if "next_observations" in data:
+            following = data["next_observations"][begin:end]
+            if not np.array_equal(following[:-1], episode["observations"][1:]):
+                raise UserError(
+                    f"next_observations of the episode in rows {begin} to {end - 1} are not its following rows; "
+                    "shards do not store them, so cut the episode where it breaks off"
+                )
+            episode = {k: np.concatenate([v, v[-1:]]) for k, v in episode.items()}
+            episode["observations"][-1] = following[-1]
+        yield episode
+
+
+def write_shards(
+    folder: Path, episodes: Iterable[Mapping[str, np.ndarray]], *, rows_per_shard: int = 250_000, source: str = "arrays"
+) -> ShardedData:
+    """Write episodes to a new folder of shards, of which nothing is seen until it is whole.
+
+    Args:
+        folder: must not exist.
+        episodes: one after another: observations [T + 1, S], actions [T + 1, A] and any other columns [T + 1, ...],
+            T >= 1; the last row is the state the episode ended in. Floats of the usual columns become float32.
+        rows_per_shard: transitions in a shard at most, unless one episode is longer; about twice that is in memory.
+        source: one line that says where the data came from.
+
+    Raises:
+        UserError: the folder exists, an episode does not fit, there is none, or the disk cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise UserError(f"{folder} exists already; delete it or name another folder for the shards")
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with writing("the shards", folder):
+            temporary.mkdir(parents=True)
+        shards: list[dict[str, int]] = []
+        columns: dict[str, dict[str, Any]] = {}
+        for held in _packed(episodes, rows_per_shard):
+            whole = {name: np.concatenate([episode[name] for episode in held]) for name in held[0]}
+            with writing("the shards", folder):
+                for name, array in whole.items():
+                    _write(temporary / _file_name(len(shards), name), partial(np.save, arr=array))
+            lengths = [len(episode["actions"]) - 1 for episode in held]
+            shards.append({"rows": sum(lengths), "episodes": len(lengths), "longest": max(lengths)})
+            columns = {name: {"shape": a.shape[1:], "dtype": a.dtype.str} for name, a in whole.items()}
+        if not shards:
+            raise UserError(f"there are no episodes to write to {folder}")
+        manifest = {"version": _VERSION, "source": source, "columns": columns, "shards": shards}
+        with writing("the shards", folder):
+            _write(temporary / _MANIFEST, lambda file: file.write(json.dumps(manifest, indent=1).encode()))
+            os.rename(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return ShardedData(folder)
+
+
+def _packed(episodes: Iterable[Mapping[str, np.ndarray]], rows: int) -> Iterator[list[Arrays]]:
+    """Checked episodes in groups of at most ``rows`` transitions."""
+    held: list[Arrays] = []
+    count, kinds = 0, None
+    for number, episode in enumerate(episodes):
+        arrays = _checked(number, episode)
+        found = {name: (array.shape[1:], array.dtype) for name, array in arrays.items()}
+        kinds = kinds or found
+        if found != kinds:
+            raise UserError(f"episode {number} has other columns, shapes or dtypes than episode 0; all must agree")
+        length = len(arrays["actions"]) - 1
+        if held and count + length > rows:
+            yield held
+            held, count = [], 0
+        held.append(arrays)
+        count += length
+    if held:
+        yield held
+
+
+def _checked(number: int, episode: Mapping[str, np.ndarray]) -> Arrays:
+    """One episode with its terminals, in the dtypes that are stored; or say what is wrong with it."""
+    missing = [name for name in ("observations", "actions") if name not in episode]
+    if missing:
+        raise UserError(f"episode {number} has no '{missing[0]}'; an episode needs observations and actions")
+    rows = len(episode["observations"])
+    if rows < 2:
+        raise UserError(f"episode {number} has {rows} rows; an episode needs 2 for a transition")
+    arrays = {}
+    for name, given in episode.items():
+        array = np.asarray(given, np.float32 if name in _FLOAT32 else None)
+        if len(array) != rows:
+            raise UserError(f"episode {number}: '{name}' has {len(array)} rows but 'observations' has {rows}")
+        if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
+            raise UserError(f"episode {number}: '{name}' holds NaN, infinity or no numbers; mend or drop the episode")
+        arrays[name] = array
+    arrays["terminals"] = np.arange(rows) == rows - 1
+    return arrays
+
+
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    with path.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _file_name(shard: int, column: str) -> str:
+    return f"{shard:05d}.{column}.npy"
+
+
+class ShardedData(Mapping[str, Any]):
+    """An open folder of shards: a mapping of column names to lazy columns of *regular* transitions, as in ``npz.py``.
+
+    Args:
+        folder: made by :func:`write_shards`.
+        label: turns the transitions of one shard, as it is read, into those to train on; a task adds its rewards and
+            masks here. Lazy columns are as stored.
+
+    Attributes:
+        rows: transitions of every shard [shards], int64.
+        longest: the longest episode of every shard [shards].
+        source: where the data came from.
+
+    Raises:
+        UserError: no such folder, a file is missing or damaged, or another version wrote it.
+    """
+
+    def __init__(self, folder: Path, label: Callable[[Arrays], Arrays] | None = None) -> None:
+        self.folder = Path(folder)
+        self.label = label
+        path = self.folder / _MANIFEST
+        manifest = _read_manifest(path)
+        try:
+            self.source = str(manifest["source"])
+            self.rows, self.episodes, self.longest = (
+                np.array([shard[key] for shard in manifest["shards"]], dtype=np.int64)
+                for key in ("rows", "episodes", "longest")
+            )
+            self._kinds = {k: (tuple(v["shape"]), np.dtype(v["dtype"])) for k, v in manifest["columns"].items()}
+            complete = {"observations", "actions", "terminals"} <= self._kinds.keys() and bool(self.rows.min() > 0)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            complete = False
+        if not complete:
+            raise UserError(f"{path} does not say what the shards hold; {_AGAIN}")
+        for shard in range(len(self.rows)):
+            for name in self._kinds:
+                self._open(shard, name, mapped=True)  # checks header and size, reads no rows
+
+    def __getitem__(self, name: str) -> ShardedColumn:
+        stored = _SHIFTED.get(name, name)
+        shape, dtype = self._kinds[stored]
+        return ShardedColumn(
+            self,
+            stored,
+            int(name in _SHIFTED),
+            (int(self.rows.sum()), *shape),
+            np.dtype("f4") if name == "terminals" else dtype,
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._kinds, "next_observations"))
+
+    def __len__(self) -> int:
+        return len(self._kinds) + 1
+
+    def shard(self, index: int) -> Arrays:
+        """Read one shard into memory as regular transitions, labelled. Plain reads: no mapped pages pile up.
+
+        Raises:
+            UserError: the shard is damaged.
+        """
+        raw = {name: self._open(index, name) for name in self._kinds}
+        self._ends(index, raw["terminals"])
+        data = regular(raw)
+        return self.label(data) if self.label else data
+
+    def gather(self, column: str, shard: int, rows: np.ndarray, shift: int) -> np.ndarray:
+        """What ``column`` holds ``shift`` rows after the transitions ``rows`` of a shard; reads those rows only."""
+        ends = self._ends(shard, self._open(shard, "terminals"))
+        episode = np.searchsorted(ends - np.arange(len(ends)), rows, side="right")
+        return self._open(shard, column, mapped=True)[rows + episode + shift]
+
+    def _ends(self, shard: int, terminals: np.ndarray) -> np.ndarray:
+        ends = np.flatnonzero(terminals)
+        if len(ends) != self.episodes[shard] or not terminals[-1]:
+            raise UserError(f"{self.folder / _file_name(shard, 'terminals')} does not fit {_MANIFEST}; {_AGAIN}")
+        return ends
+
+    def _open(self, shard: int, name: str, *, mapped: bool = False) -> np.ndarray:
+        path = self.folder / _file_name(shard, name)
+        shape, dtype = self._kinds[name]
+        try:
+            array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing; {_AGAIN}") from None
+        except Exception as error:  # NumPy raises many kinds on bytes it does not like
+            raise UserError(f"{path} cannot be read ({' '.join(str(error).split())[:200]}); {_AGAIN}") from error
+        if array.shape != (self.rows[shard] + self.episodes[shard], *shape) or array.dtype != dtype:
+            raise UserError(f"{path} holds {list(array.shape)} {array.dtype}, not what {_MANIFEST} says; {_AGAIN}")
+        return array
+
+
+@dataclass(frozen=True)
+class ShardedColumn:
+    """One column over all shards, [rows, ...]; indexing with rows or a slice reads those rows only."""
+
+    data: ShardedData
+    stored: str
+    shift: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: int | slice | np.ndarray) -> np.ndarray:
+        wanted = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows)
+        if wanted.size and (wanted.min() < -len(self) or wanted.max() >= len(self)):
+            raise IndexError(f"row {wanted.max()} of a column of {len(self)} rows")
+        flat = wanted.reshape(-1) % len(self)
+        ends = np.cumsum(self.data.rows)
+        shards = np.searchsorted(ends, flat, side="right")
+        out = np.empty((flat.size, *self.shape[1:]), self.dtype)
+        for shard in np.unique(shards).tolist():
+            here = shards == shard
+            local = flat[here] - (ends[shard] - self.data.rows[shard])
+            out[here] = self.data.gather(self.stored, shard, local, self.shift)
+        return out.reshape(*wanted.shape, *self.shape[1:])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"{path.parent} is no folder of shards: it has no {_MANIFEST}; make one with {_COMMAND}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())[:200]}); {_AGAIN}") from error
+    version = manifest.get("version") if isinstance(manifest, dict) else None
+    if version != _VERSION:
+        raise UserError(f"{path} has version {version}, this program reads {_VERSION}; write the shards again")
+    return manifest
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make a folder of shards from npz files; returns the exit status."""
+    parser = argparse.ArgumentParser(prog=_COMMAND, description="Make a folder of shards from npz files.")
+    parser.add_argument("source", nargs="+", type=Path, help="npz file in OGBench's layout")
+    parser.add_argument("folder", type=Path, help="new folder")
+    parser.add_argument("--rows", type=int, default=250_000, help="transitions in a shard, at most")
+    given = parser.parse_args(arguments)
+    episodes = (episode for path in given.source for episode in split_episodes(read_npz(path)))
+    names = ", ".join(path.name for path in given.source)
+    try:
+        data = write_shards(given.folder, episodes, rows_per_shard=given.rows, source=names)
+    except UserError as error:
+        print(f"vgf: {error}", file=sys.stderr)
+        return 2
+    print(f"{given.folder}: {data.rows.sum():,} transitions in {len(data.rows)} shards")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

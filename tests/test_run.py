@@ -250,6 +250,29 @@ def test_a_demonstration_needs_no_training(vgf_run, tmp_path):
     assert "qpilots_m" in done.stdout
 
 
+def test_data_without_an_environment_are_reported_by_what_was_measured(vgf_run, tmp_path):
+    rng = np.random.default_rng(0)
+    ends = np.arange(600) % 20 == 19
+    np.savez(
+        tmp_path / "mine.npz",
+        obs=rng.normal(size=(600, 3)).astype(np.float32),
+        actions=rng.uniform(-1, 1, (600, 2)).astype(np.float32),
+        pay=rng.normal(size=600).astype(np.float32),
+        timeouts=ends,
+        terminals=np.zeros(600, bool),
+    )
+    small = ("net.hidden=16", "net.layers=1", "train.steps=20", "train.log_every=10", "train.save_every=20")
+    run_dir = tmp_path / "run"
+    names = ("data.columns.observations=obs", "data.columns.rewards=pay")
+    done = vgf_run("task=custom", f"data.path={tmp_path / 'mine.npz'}", *names, *small, f"run_dir={run_dir}")
+    assert done.returncode == 0, done.stderr
+    assert "judge gain" in done.stdout
+    assert "nothing played" in done.stdout
+    assert not (run_dir / "eval.csv").exists()
+    assert {"offline.csv", "curve.png", "report.html"} <= {p.name for p in run_dir.iterdir()}
+    assert "There is no environment" in (run_dir / "report.html").read_text()
+
+
 def test_a_finished_command_given_again_only_evaluates(vgf_run, tiny, tiny_run, tmp_path):
     run_dir = tmp_path / "copy"
     shutil.copytree(tiny_run, run_dir)

@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import ogbench.relabel_utils
 import pytest
+import torch
 
 from vgf import UserError
 from vgf.config import Config
+from vgf.data import shards
 from vgf.tasks.ogbench import environment_factory, make_environment, prepare, split_name
 from vgf.tasks.ogbench_oracles import collect_episode, recipe_for
 
@@ -101,3 +103,25 @@ def test_prepared_data(tiny, tiny_run):
     assert np.abs(problem.train["actions"]).max() < 1
     assert problem.train["terminals"].sum() == 4
     assert "generated" in problem.origin
+
+
+def test_shards_are_the_same_transitions(tmp_path):
+    """Rewards are computed a shard at a time, as it is read."""
+    config = Config(env="pointmaze-medium-navigate-singletask-task1-v0")
+    config.data.source, config.data.transitions, config.data.folder = "generate", 3000, str(tmp_path / "cache")
+    whole = prepare(config)
+    source = next((tmp_path / "cache").rglob("*navigate*ep.npz"))
+    shards.main([str(source), str(tmp_path / "shards")])
+    config.data.path, config.data.source, config.data.transitions = str(tmp_path / "shards"), "auto", None
+    sharded = prepare(config)
+    settings = {"chunk": 1, "n_step": 1, "discount": 0.99}
+    ours, theirs = sharded.store(sharded.train, **settings), whole.store(whole.train, **settings)
+    batches = []
+    for store in (ours, theirs):
+        store.seek(0)
+        batch = store.sample(4000, torch.Generator().manual_seed(0))
+        rows = torch.cat([batch.observations, batch.actions, batch.returns[:, None], batch.discounts[:, None]], 1)
+        batches.append({tuple(row) for row in rows.numpy().round(4).tolist()})
+    assert len(batches[0] & batches[1]) > 0.4 * len(batches[0])
+    everything = torch.cat([theirs.observations, theirs.actions, theirs.returns[:, None], theirs.discounts[:, None]], 1)
+    assert batches[0] <= {tuple(row) for row in everything.numpy().round(4).tolist()}

@@ -214,3 +214,10 @@ def test_no_temporary_files_stay(run):
     assert {p.name for p in run.path.iterdir()} == {
         "checkpoints", "config.yaml", "environment.txt", "eval.csv", "metrics.jsonl",
     }  # fmt: skip
+
+
+def test_values_that_were_renamed_are_read(run):
+    config = config_with()
+    config.transport.select = "first"
+    run.claim(config)
+    assert read_config(run.path).transport.select == "none"

@@ -43,6 +43,9 @@ _IDENTITY = (
 )  # fmt: skip
 
 
+_RENAMED = {("transport.select", "first"): "none"}  # values that runs of earlier versions have stored
+
+
 def read_config(run_dir: Path, *, key: str = "run") -> Config:
     """Read the resolved configuration of a run; ``key`` is what an error calls the directory.
 
@@ -55,6 +58,9 @@ def read_config(run_dir: Path, *, key: str = "run") -> Config:
         raise UserError(f"{key}={run_dir} {reason}; give the run_dir that a training run printed")
     try:
         loaded = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+        for (key, was), now in _RENAMED.items():
+            if OmegaConf.select(loaded, key) == was:
+                OmegaConf.update(loaded, key, now)
         config = OmegaConf.to_object(loaded)
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, TypeError) as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error

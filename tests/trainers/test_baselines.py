@@ -91,13 +91,13 @@ def test_extras_afterwards_leave_the_run_as_it_is(tmp_path, finished):
 
 
 def test_networks_of_other_sizes_cannot_be_taken_over(tmp_path, finished):
-    with pytest.raises(UserError, match="networks of other sizes"):
+    with pytest.raises(UserError, match=r"networks of another build .hidden 16, here 8"):
         run("extras", tmp_path / "c", init=str(finished), net__extras=["noisy"], net__hidden=8)
 
 
 @pytest.mark.parametrize("name", ["fql", "rebrac"])
 def test_a_strong_penalty_keeps_the_policy_at_the_data(name):
-    """alpha = 1e4 against 0: the distance that is penalised ends smaller, the value it is traded for as well."""
+    """alpha = 1e4 against 0: the distance that is penalised ends smaller."""
     distances = []
     for alpha in (0.0, 1e4):
         config = configured(name, train__learning_rate=3e-3)

@@ -133,7 +133,7 @@ def test_chunks_across_episode_ends_have_no_weight_in_the_critic():
 
 
 def test_extras_learn_what_they_are_for():
-    """On a fixed critic the gradient net nears grad Q and the noisy critic nears Q where there is no noise."""
+    """The losses of gradient net and flow map fall; what the losses are, test_formulas.py says."""
     config = small_config(net__extras=["gradient", "noisy", "flow_map"], train__learning_rate=3e-3)
     trainer = make(config)
     names = ("gradient/loss", "noisy/loss", "flow_map/loss")

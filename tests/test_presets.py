@@ -74,6 +74,15 @@ def test_vgf_is_frozen(row):
     assert (td.rule, td.particles, config.transport.particles, config.train.aggregate) == ("vgf", 10, 10, "mean")
 
 
+@pytest.mark.parametrize("row", table("VGF on D4RL"), ids=lambda row: row[0])
+def test_vgf_on_d4rl_is_frozen(row):
+    name, steps, size, alpha, aggregate = row
+    config = composed(f"preset={name}")
+    td = config.train.td
+    assert (td.steps, td.size, td.alpha, config.train.aggregate) == (int(steps), float(size), float(alpha), aggregate)
+    assert (config.task, config.method, td.particles, config.train.discount) == ("custom", "vgf", 10, 0.99)
+
+
 @pytest.mark.parametrize("row", table("QGF"), ids=lambda row: row[0])
 def test_qgf_is_frozen(row):
     config = composed(f"preset={row[0]}")

@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vgf.check import check_config
 from vgf.checkpoint import latest_step
-from vgf.complaints import one_line
+from vgf.complaints import group_options, one_line
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
 from vgf.methods import ALL, load_method
@@ -41,10 +41,6 @@ from vgf.speed import pick_device
 __all__ = ["launch", "main"]
 
 _OPEN_KEYS = ("transport.options.", "data.columns.")  # dictionaries that take new names
-
-_TASKS = {name: f"vgf.tasks.{name}" for name in ("ogbench", "ogbench_goals", "custom")}
-_DEMONSTRATIONS = {"toy": "vgf.tasks.toy"}  # nothing to train or to play: one call shows it all
-_TRAINERS = {name: f"vgf.trainers.{name}" for name in ("offline", "extras", "online", "fql", "rebrac", "qam")}
 
 
 def main() -> None:
@@ -84,9 +80,9 @@ def launch(composed: DictConfig, given: list[str]) -> None:
     for key in given:
         if key.lstrip("+~") != key:
             raise UserError(f"{key}: keys can be set, not added or removed; write {key.lstrip('+~')}=...")
-    if composed.task in _DEMONSTRATIONS:
+    if composed.task and hasattr(demonstration := _module("task", composed.task), "demonstrate"):
         folder = Path(composed.run_dir if "run_dir" in given else f"runs/{composed.task}-seed{composed.seed}")
-        print(importlib.import_module(_DEMONSTRATIONS[composed.task]).demonstrate(composed.seed, folder))
+        print(demonstration.demonstrate(composed.seed, folder))  # nothing to train or to play: one call shows it all
         return
     if composed.mode == "eval":
         if composed.run is None:
@@ -101,8 +97,7 @@ def launch(composed: DictConfig, given: list[str]) -> None:
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
     check_config(config)
-    task = _module("task", config.task, _TASKS)
-    trainer = _module("trainer", config.trainer, _TRAINERS)
+    task, trainer = _module("task", config.task), _module("trainer", config.trainer)
     device = pick_device(config.device)
     torch.set_num_threads(config.threads or _useful_threads(config))
 
@@ -194,10 +189,12 @@ def file_keys(group: str, name: str) -> list[str]:
     return [key for key in plain if key != "run_dir"]
 
 
-def _module(key: str, name: str, table: dict[str, str]) -> Any:
-    if name not in table:
-        raise UserError(f"{key}={name} is unknown; use one of {', '.join(table)}.{did_you_mean(name, table)}")
-    return importlib.import_module(table[name])
+def _module(group: str, name: str) -> Any:
+    """The module of a task or trainer: ``task=NAME`` is ``configs/task/NAME.yaml`` and ``tasks/NAME.py``."""
+    names = group_options(group)
+    if name not in names:
+        raise UserError(f"{group}={name} is unknown; use one of {', '.join(names)}.{did_you_mean(name, names)}")
+    return importlib.import_module(f"vgf.{group}s.{name}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The judge: an IQL critic of its own, trained on the held-out episodes. It values moved particles and never moves one.
 
 Its networks, data, random stream and losses are apart from those of the critic that moves, so where the mover is
-wrong about an action the judge is wrong in another way: a value that only the mover sees is exploitation.
+wrong about an action the judge is wrong in another way: a value that only the mover sees is exploitation. It is updated
+one time in three: it has a tenth of the data, and an update of its own costs nearly as much as the rest.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from vgf.trainers.terms import Draw, Losses, Term
 
 __all__ = ["Trainer", "go_on", "train"]
 
+_JUDGE_EVERY = 3  # updates; held-out episodes are few, and a judge that is updated each time doubles the cost of one
 _STREAMS = ("batches", "judge")  # random streams of every run; a term that takes spare numbers has one of its own
 
 
@@ -134,7 +135,7 @@ class Trainer:
         """One gradient step on one batch, then the target networks follow."""
         draw = self.draw(data, self.streams["batches"], self.streams)
         held_out = None
-        if self.validation is not None and self.judged:
+        if self.validation is not None and self.judged and self.step % _JUDGE_EVERY == 0:
             held_out = self.draw(self.validation, self.streams["judge"])
         with precision_context(self.data.device, self.config.precision):
             losses = self.loss(draw, held_out)

@@ -1,0 +1,1 @@
+"""Language models as references, and the text and rewards they are steered with."""

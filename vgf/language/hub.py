@@ -1,0 +1,83 @@
+"""The packages of the ``llm`` extra and the Hugging Face hub: there or not, said in one line and within seconds.
+
+The hub's own libraries ask a silent network five times, with pauses, which takes half a minute for each file. Here
+the hub is asked once, in a thread that is left behind when it takes too long (a name look-up alone can).
+"""
+
+from __future__ import annotations
+
+import importlib
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Literal
+
+from vgf.errors import UserError
+
+__all__ = ["ANSWER_SECONDS", "EXTRA", "UNREADABLE", "extra", "first_line", "hub_offline", "hub_refusal"]
+
+ANSWER_SECONDS = 5.0
+EXTRA = 'pip install -c constraints.txt -e ".[llm]"'
+# What the Hugging Face libraries raise about files they cannot make sense of.
+UNREADABLE = (OSError, ValueError, KeyError, IndexError, AttributeError, RuntimeError)
+
+
+def extra(module: str, install: str = EXTRA) -> ModuleType:
+    """Import a module that the ``llm`` extra installs.
+
+    Raises:
+        UserError: it, or something it needs, is not installed; the message has the line that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        missing = error.name or module
+        raise UserError(f"{missing.split('.')[0]} is not installed and is needed here: {install}") from error
+
+
+def hub_refusal(kind: Literal["model", "dataset"], name: str) -> str | None:
+    """Ask the hub once whether it has ``name``: None if so, else the reason why not, in a few words."""
+    hub, constants, errors = (extra(f"huggingface_hub{part}") for part in ("", ".constants", ".errors"))
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    answers: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            getattr(hub.HfApi(), f"{kind}_info")(name, timeout=ANSWER_SECONDS)
+            answers.put(None)
+        except Exception as error:  # whatever the network does, it is a reason to look elsewhere
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True, name="hub").start()
+    try:
+        error = answers.get(timeout=ANSWER_SECONDS)
+    except queue.Empty:
+        return f"{constants.ENDPOINT} gave no answer within {ANSWER_SECONDS:g} s"
+    if error is None:
+        return None
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"{constants.ENDPOINT} has no {kind} of this name (if it is private, set HF_TOKEN)"
+    return f"{constants.ENDPOINT} cannot be reached ({first_line(error)})"
+
+
+@contextmanager
+def hub_offline() -> Iterator[None]:
+    """Within the block the hub's libraries answer from their local caches alone, as with HF_HUB_OFFLINE=1."""
+    settings: list[Any] = [extra("huggingface_hub.constants"), extra("datasets.config")]
+    before = [module.HF_HUB_OFFLINE for module in settings]
+    try:
+        for module in settings:
+            module.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for module, value in zip(settings, before, strict=True):
+            module.HF_HUB_OFFLINE = value
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip().rstrip(".") if lines else type(error).__name__

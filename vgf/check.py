@@ -9,6 +9,8 @@ from omegaconf import OmegaConf
 
 from vgf.config import Config
 from vgf.errors import UserError
+from vgf.language.check import check_text
+from vgf.language.rules import TEXT_RULES
 from vgf.methods import ALL, budget_at, knob_of, load_method, missing_extra, stays_put
 from vgf.nets.extras import EXTRAS
 from vgf.nets.mlp import ACTIVATIONS
@@ -26,6 +28,14 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "data.transitions": (1, None),
     "data.seed": (0, None),
     "data.held_out": (0, 1),
+    "data.sac.steps": (1, None),
+    "data.sac.environments": (1, None),
+    "data.sac.updates": (1, None),
+    "data.sac.hidden": (1, None),
+    "data.sac.learning_rate": (0, None),
+    "data.sac.start": (1, None),
+    "data.sac.medium": (0, 1),
+    "data.sac.rollout": (1, None),
     "data.memory_gb": (1e-6, None),
     "data.swap_every": (1, None),
     "data.processes": (1, None),
@@ -72,6 +82,7 @@ _CHOICES = {
     "compile": ("off", "on"),
     "device": ("auto", "cpu", "cuda"),
     "data.source": ("auto", "path", "download", "generate"),
+    "data.rewards": ("d4rl", "raw"),
     "train.precision": ("auto", "float32", "bfloat16"),
     "transport.knob": ("steps", "size"),
     "transport.critic": ("target", "online"),
@@ -100,6 +111,9 @@ def check_config(config: Config) -> None:
         choose("train.freeze", name, ("flow", "q", "v", "policy", "judge", "extras"))
     if config.net.policy is not None:
         choose("net.policy", config.net.policy, tuple(SOURCES))
+    if config.transport.rule in TEXT_RULES or config.task == "llm_reward":
+        check_text(config)
+        return
     _check_training(config)
     choose("transport.select", config.transport.select, tuple(SELECTORS))
     if config.transport.step is not None:

@@ -10,10 +10,26 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from vgf.language.settings import TextConfig
+
 __all__ = [
     "ActorConfig", "BudgetConfig", "Config", "DataConfig", "EvalConfig", "MethodConfig", "NetConfig", "OnlineConfig",
-    "TDConfig", "TrainConfig", "TransportConfig",
+    "SACConfig", "TDConfig", "TrainConfig", "TransportConfig",
 ]  # fmt: skip
+
+
+@dataclass
+class SACConfig:
+    """task=mujoco: the SAC run of stable-baselines3 whose data stand in for D4RL's; its seed is data.seed."""
+
+    steps: int = 80_000  # environment steps in all
+    environments: int = 4  # played side by side
+    updates: int = 2  # gradient steps after a step in each environment
+    hidden: int = 128  # width of the two layers of actor and critics
+    learning_rate: float = 1e-3
+    start: int = 4_000  # environment steps of random actions before the first update
+    medium: float = 0.5  # the medium policy is the first to come this share of the way from random to final return
+    rollout: int = 50_000  # transitions recorded of the medium and of the final policy
 
 
 @dataclass
@@ -30,6 +46,8 @@ class DataConfig:
     held_out: float = 0.1  # task=custom: share of the episodes that validate
     action_low: float | None = None  # task=custom: bounds of the data's actions, where they are not [-1, 1]
     action_high: float | None = None
+    rewards: str = "d4rl"  # task=mujoco: d4rl (its transformations, for training alone) | raw
+    sac: SACConfig = field(default_factory=SACConfig)
     memory_gb: float | None = None  # shards: resident at a time; null: 1 on a CPU, half of a GPU's free memory
     swap_every: int = 1000  # shards: updates between swaps of one
     sha256: str | None = None  # of the downloaded training file, when you know it
@@ -183,6 +201,7 @@ class Config(MethodConfig):
     train: TrainConfig = field(default_factory=TrainConfig)
     online: OnlineConfig = field(default_factory=OnlineConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    text: TextConfig = field(default_factory=TextConfig)  # language tasks
 
     @property
     def total_steps(self) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from dataclasses import replace
 from importlib import resources
 from typing import cast
@@ -12,8 +13,9 @@ from omegaconf import OmegaConf
 
 from vgf.config import BudgetConfig, MethodConfig
 from vgf.errors import UserError, did_you_mean
+from vgf.language.rules import TEXT_RULES, get_text_rule
 from vgf.nets.extras import EXTRAS
-from vgf.transport import Budget, get_rule
+from vgf.transport import RULES, Budget, get_rule
 
 __all__ = [
     "ALL", "budget_at", "configured_budget", "knob_of", "load_method", "method_names", "missing_extra", "stays_put",
@@ -23,8 +25,13 @@ __all__ = [
 ALL = "all"  # not a method: all of them
 
 
-def method_names() -> list[str]:
-    """Names of all methods, sorted."""
+def method_names(rules: Container[str] = RULES) -> list[str]:
+    """Names of the methods whose rule is in a table (that of control, unless another is given), sorted."""
+    return [name for name in _all_names() if load_method(name).transport.rule in rules]
+
+
+@functools.cache
+def _all_names() -> list[str]:
     folder = resources.files("vgf.configs") / "method"
     names = {f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")}
     return sorted(names - {ALL})
@@ -32,10 +39,9 @@ def method_names() -> list[str]:
 
 def load_method(name: str) -> MethodConfig:
     """Read one method's YAML. UserError with the nearest names when there is none."""
-    if name not in method_names():
-        raise UserError(
-            f"method={name!r} is unknown; use one of {', '.join(method_names())}.{did_you_mean(name, method_names())}"
-        )
+    names = _all_names()
+    if name not in names:
+        raise UserError(f"method={name!r} is unknown; use one of {', '.join(names)}.{did_you_mean(name, names)}")
     text = (resources.files("vgf.configs") / "method" / f"{name}.yaml").read_text()
     return cast(
         MethodConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(MethodConfig), OmegaConf.create(text)))
@@ -45,7 +51,8 @@ def load_method(name: str) -> MethodConfig:
 def configured_budget(method: MethodConfig) -> Budget:
     """The budget that the method's configuration names, open fields filled from its rule."""
     budget = Budget(method.budget.steps, method.budget.size, method.budget.radius)
-    return budget.filled(get_rule(method.transport.rule).budget)
+    rule = method.transport.rule
+    return budget.filled((get_text_rule(rule) if rule in TEXT_RULES else get_rule(rule)).budget)
 
 
 def missing_extra(method: MethodConfig, trained: Collection[str]) -> None:
@@ -58,7 +65,10 @@ def missing_extra(method: MethodConfig, trained: Collection[str]) -> None:
 
 def stays_put(method: str) -> bool:
     """Whether a method of this name moves no particle, whatever its budget."""
-    return method in method_names() and get_rule(load_method(method).transport.rule).where == "nowhere"
+    if method not in _all_names():
+        return False
+    rule = load_method(method).transport.rule
+    return rule in RULES and RULES[rule].where == "nowhere"
 
 
 def with_knob(method: MethodConfig, knob: float) -> BudgetConfig:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vgf.data.store import Store, TransitionStore
+from vgf.scale import ScoreScale
 
 __all__ = ["Problem"]
 
@@ -25,6 +26,7 @@ class Problem:
         store: makes the store that deals batches, called as :class:`vgf.data.store.TransitionStore` is.
         make_environment: makes the environment of the problem, for trainers that play.
         states: (data, rows [M]) -> what the networks see there, [M, S]; None: the observations.
+        scale: what returns are normalised by in the report, or None.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Problem:
     store: Callable[..., Store] = TransitionStore
     make_environment: Callable[[], Any] | None = None
     states: Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray] | None = None
+    scale: ScoreScale | None = None
 
     @property
     def action_size(self) -> int:

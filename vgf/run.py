@@ -35,22 +35,33 @@ from vgf.methods import ALL, load_method
 from vgf.probe import write_probe
 from vgf.report.facts import flatten
 from vgf.rundir import RunDirectory, read_config
+from vgf.scale import write_scale
 from vgf.scoring import score_run
 from vgf.speed import pick_device
 
 __all__ = ["launch", "main"]
 
-_OPEN_KEYS = ("transport.options.", "data.columns.")  # dictionaries that take new names
+_OPEN_KEYS = (  # dictionaries that take new names
+    "transport.options.", "data.columns.", "text.columns.", "text.reward.columns.", "text.gold.columns.",
+)  # fmt: skip
 
 
 def main() -> None:
     """Entry point of the console script and of ``python -m vgf.run``."""
-    sys.argv[1:] = [f"++{a}" if a.startswith(_OPEN_KEYS) else a for a in sys.argv[1:]]
+    given = _with_own_preset(sys.argv[1:])
+    sys.argv[1:] = [f"++{a}" if a.startswith(_OPEN_KEYS) else a for a in given]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of printing tracebacks
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ConfigStore.instance().store(name="schema", node=Config)
     with _one_line_errors():
         _compose_and_launch()
+
+
+def _with_own_preset(given: list[str]) -> list[str]:
+    """A task that has a preset of its own name runs with it, unless another one is named."""
+    named = dict(argument.split("=", 1) for argument in given if "=" in argument)
+    own = named.get("task")
+    return [*given, f"preset={own}"] if own in group_options("preset") and "preset" not in named else given
 
 
 @hydra.main(version_base="1.3", config_path="pkg://vgf.configs", config_name="config")
@@ -100,6 +111,11 @@ def launch(composed: DictConfig, given: list[str]) -> None:
     task, trainer = _module("task", config.task), _module("trainer", config.trainer)
     device = pick_device(config.device)
     torch.set_num_threads(config.threads or _useful_threads(config))
+    if hasattr(task, "solve"):  # a domain with data, evaluation and report of its own: text
+        torch.set_num_threads(config.threads or os.cpu_count() or 1)
+        run_dir = config.run_dir if config.mode == "train" else str(config.run)
+        task.solve(config, RunDirectory(Path(run_dir)), trainer, device)
+        return
 
     if config.mode == "train":
         run = RunDirectory(Path(config.run_dir))
@@ -118,6 +134,7 @@ def _train(config: Config, task: ModuleType, trainer: ModuleType, run: RunDirect
     problem = replace(task.prepare(config), make_environment=task.environment_factory(config))
     run.note("data", problem.origin)
     write_probe(run.path, problem)
+    write_scale(run.path, problem.scale)
     print(f"{problem.name}: {len(problem.train['actions']):,} transitions ({problem.origin}); run directory {run.path}")
     try:
         trainer.train(config, problem, run, device)

@@ -39,7 +39,8 @@ _IDENTITY = (
     "task", "trainer", "env", "seed", "init", "net", "online", "train.steps", "train.batch_size", "train.learning_rate",
     "train.discount", "train.chunk", "train.n_step", "train.flow_steps", "train.critic", "train.expectile",
     "train.sql_alpha", "train.aggregate", "train.td", "train.actor", "train.freeze", "train.target_rate",
-    "train.precision", "data.source", "data.path", "data.transitions", "data.seed",
+    "train.precision", "data.source", "data.path", "data.transitions", "data.seed", "data.rewards",
+    "data.sac",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ another training *seed* could move it shows only between seeds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Any
 
@@ -22,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vgf.errors import UserError
 
-__all__ = ["Scores", "bootstrap_interval", "iqm", "success_interval"]
+__all__ = ["Scores", "bootstrap_interval", "iqm", "mean_interval", "success_interval", "wilson_interval"]
 
 Scores = ArrayLike | Sequence[ArrayLike]  # [episodes], [seeds, episodes], or one array of episodes a seed
 
@@ -95,6 +96,33 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def mean_interval(scores: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:
+    """:func:`bootstrap_interval` of the mean of one stratum, a hundred times as fast when called often.
+
+    How often each score is drawn does not depend on the scores: the 2,000 resamplings of n scores are drawn once
+    for every n and kept, so the intervals of paired measurements also rest on the same resamplings.
+
+    Args:
+        scores: [scores], finite.
+        level: confidence level, in (0, 1).
+
+    Raises:
+        UserError: no score, one that is not finite, or a level outside (0, 1).
+    """
+    _check_level(level)
+    (stratum,) = _strata([scores])
+    tail = (1 - level) / 2
+    low, high = np.quantile(_resampling(len(stratum)) @ stratum, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+@lru_cache(maxsize=4)
+def _resampling(count: int) -> NDArray[np.float64]:
+    """Share of each of ``count`` scores in each of 2,000 resamplings; rows add up to 1."""
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=2000)
+    return drawn / count
+
+
 def success_interval(successes: Scores, *, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a success rate, for scores that are all 0 or 1.
 
@@ -119,7 +147,21 @@ def success_interval(successes: Scores, *, level: float = 0.95) -> tuple[float, 
     pooled = np.concatenate(_strata(successes))
     if not np.isin(pooled, (0.0, 1.0)).all():
         raise UserError("a success is 0 or 1; use bootstrap_interval for other scores")
-    n, p = len(pooled), float(pooled.mean())
+    return wilson_interval(float(pooled.mean()), len(pooled), level=level)
+
+
+def wilson_interval(rate: float, count: int, *, level: float = 0.95) -> tuple[float, float]:
+    """The interval of :func:`success_interval` from a rate in [0, 1] and the number of trials behind it.
+
+    The rate need not be a multiple of 1/count: a win rate counts ties as half a win.
+
+    Raises:
+        UserError: a rate outside [0, 1], no trial, or a level outside (0, 1).
+    """
+    _check_level(level)
+    if not 0 <= rate <= 1 or count < 1:
+        raise UserError(f"a rate of {rate:g} in {count} trials has no interval; the rate is in [0, 1], of 1 or more")
+    n, p = count, rate
     z = NormalDist().inv_cdf((1 + level) / 2)
     centre = p + z**2 / (2 * n)
     half = z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5

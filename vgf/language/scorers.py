@@ -24,7 +24,7 @@ from typing import Any
 from vgf.errors import UserError, did_you_mean
 from vgf.language.hub import extra
 
-__all__ = ["ScoreFunction", "Scorer", "probe_reward", "require_gradient", "scorer"]
+__all__ = ["ScoreFunction", "Scorer", "is_scorer", "probe_reward", "require_gradient", "scorer"]
 
 ScoreFunction = Callable[..., Iterable[Any]]
 _REASONING_INSTALL = "pip install -c constraints.txt reasoning-gym (three of its parts are built from source)"
@@ -95,6 +95,12 @@ def scorer(name: str) -> Scorer:
     known = [f"{n}:{_TAKES[n].upper()}" if n in _TAKES else n for n in _SCORERS]
     hint = did_you_mean(head, _SCORERS)
     raise UserError(f"there is no scorer {name!r}; use {', '.join(known)} or package.module:function.{hint}")
+
+
+def is_scorer(name: str) -> bool:
+    """Whether a name means a function here, rather than a model."""
+    head, colon, _ = name.partition(":")
+    return head in _SCORERS or bool(colon)
 
 
 def require_gradient(reward: Any) -> None:

@@ -32,7 +32,9 @@ from vgf.report.points import (
     summarise,
     unplayed,
     with_measurements,
+    with_scale,
 )
+from vgf.scale import read_scale
 
 __all__ = ["Point", "draw_curve", "read_evaluations", "summarise", "terminal_table", "write_html", "write_report"]
 
@@ -61,7 +63,8 @@ def write_report(run_dir: Path, *, title: str, configured: Configured, played: b
     own = configured and knob and facts.get("method") == configured[0]  # else another method is being evaluated
     knobs = {configured[0]: str(knob)} if configured and own else None
     if played:
-        points = with_measurements(summarise(read_evaluations(run_dir), knobs=knobs), read_measurements(run_dir))
+        summary = with_scale(summarise(read_evaluations(run_dir), knobs=knobs), read_scale(run_dir))
+        points = with_measurements(summary, read_measurements(run_dir))
     else:
         points = unplayed(read_measurements(run_dir), knobs=knobs)
     lines = [terminal_table(points, configured=configured)]
@@ -116,4 +119,5 @@ def terminal_table(points: Sequence[Point], *, configured: Configured) -> str:
 
 def _scores(points: Sequence[Point]) -> dict[str, Callable[[Point], str]]:
     name = "success" if points[0].success else "return"
-    return {name: score_text, "95 % interval": interval_text, "IQM return": column_text(points, "iqm")}
+    normalised = {"normalised": column_text(points, "normalised")} if known(points, "normalised") else {}
+    return {name: score_text, "95 % interval": interval_text, **normalised, "IQM return": column_text(points, "iqm")}

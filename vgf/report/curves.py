@@ -22,6 +22,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from vgf.report.budget_axis import KNOBS, budget_axis, budget_ticks
 from vgf.report.cost import draw_cost, name_ends, percent_axis
 from vgf.report.palette import INK, MUTED, PAPER, Style, bare, inline_svg, settings, styles
 from vgf.report.points import Configured, Point, is_configured, known, latest, unswept
@@ -37,26 +38,12 @@ _TITLES = {
     "value_gain": "value gained, by the critic that moves",
     "judge_gain": "value gained, by the judge",
 }
-_KNOBS = {"size": "size of the move", "steps": "value-gradient steps", "budget": "budget"}
 
 
 @dataclass(frozen=True)
 class _Panel:
     x: str  # a knob, "travelled" or "milliseconds"
     y: str  # "score" or a field of a point
-
-
-@dataclass(frozen=True)
-class _BudgetAxis:
-    """Where budgets stand on the x axis: their logarithm when they span a decade or more, else themselves."""
-
-    log: bool
-    zero: float  # where budget 0 stands: left of the others, off the scale when that is logarithmic
-
-    def at(self, budget: float) -> float:
-        if budget == 0:
-            return self.zero
-        return math.log10(budget) if self.log else budget
 
 
 def draw_curve(points: Sequence[Point], path: Path, *, title: str, configured: Configured) -> None:
@@ -121,11 +108,11 @@ def _draw(ax: Axes, panel: _Panel, points: Sequence[Point], configured: Configur
     methods = list(dict.fromkeys(point.method for point in shown))
     curves = [[point for point in shown if point.method == name] for name in methods]
     budgets = sorted({point.budget for point in shown})
-    axis = _budget_axis(budgets)
+    axis = budget_axis(budgets)
     shared = len({_interval(curve[0], panel) for curve in curves if curve[0].budget == 0}) == 1
 
     for number, curve in enumerate(curves):
-        aside = 0.011 * _span(axis, budgets) * (number - (len(curves) - 1) / 2)  # intervals side by side
+        aside = 0.011 * axis.span(budgets) * (number - (len(curves) - 1) / 2)  # intervals side by side
         xs = [
             p.travelled if panel.x == "travelled" else axis.at(p.budget) + (0.0 if shared and p.budget == 0 else aside)
             for p in curve
@@ -140,9 +127,9 @@ def _draw(ax: Axes, panel: _Panel, points: Sequence[Point], configured: Configur
     if panel.x == "travelled":
         _travelled_axis(ax, wide=len(methods) > _FEW_METHODS)
     else:
-        _budget_ticks(ax, axis, budgets, configured if configured and configured[0] in methods else None)
+        budget_ticks(ax, axis, budgets, configured[1] if configured and configured[0] in methods else None)
     _score_or_distance(ax, panel, points[0].success)
-    ax.set_xlabel(_KNOBS.get(panel.x, _TRAVELLED), color=MUTED, fontsize=9)
+    ax.set_xlabel(KNOBS.get(panel.x, _TRAVELLED), color=MUTED, fontsize=9)
     name_ends(ax, ends)
 
 
@@ -195,36 +182,6 @@ def _draw_baseline(ax: Axes, point: Point, panel: _Panel, style: Style) -> tuple
     ax.axhspan(low, high, color=style.colour, alpha=0.10, linewidth=0, zorder=0)
     ax.axhline(y, color=style.colour, linewidth=1.4, linestyle=(0, (5, 3)), zorder=1)
     return y, point.method, style.colour
-
-
-def _budget_axis(budgets: Sequence[float]) -> _BudgetAxis:
-    moved = [budget for budget in budgets if budget > 0]
-    if len(moved) < 2 or moved[-1] < 9.999 * moved[0]:
-        return _BudgetAxis(log=False, zero=0.0)
-    low, high = math.log10(moved[0]), math.log10(moved[-1])
-    return _BudgetAxis(log=True, zero=low - max(0.3, 0.3 * (high - low)))
-
-
-def _span(axis: _BudgetAxis, budgets: Sequence[float]) -> float:
-    return (axis.at(budgets[-1]) - axis.at(budgets[0]) if budgets else 0.0) or 1.0
-
-
-def _budget_ticks(ax: Axes, axis: _BudgetAxis, budgets: Sequence[float], configured: Configured) -> None:
-    """A tick at every evaluated budget that has room; reference and configured one are named."""
-    if not budgets:
-        return
-    span = _span(axis, budgets)
-    names = {0.0: "reference"}
-    for budget in (b for b in budgets if configured and math.isclose(b, configured[1])):
-        crowded = budget > 0 and 0.0 in budgets and axis.at(budget) - axis.zero < 0.2 * span
-        names[budget] = "\nconfigured" if crowded else "configured"
-        ax.axvline(axis.at(budget), color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)
-    placed: list[float] = []
-    for budget in sorted(budgets, key=lambda b: (b not in names, -b)):
-        if all(abs(axis.at(budget) - axis.at(other)) > 0.09 * span for other in placed):
-            placed.append(budget)
-    ax.set_xticks([axis.at(b) for b in placed], [f"{b:g}\n{names.get(b, ' ')}" for b in placed])
-    ax.set_xlim(axis.at(budgets[0]) - 0.07 * span, axis.at(budgets[-1]) + 0.07 * span)
 
 
 def _travelled_axis(ax: Axes, *, wide: bool) -> None:

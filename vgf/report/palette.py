@@ -55,6 +55,18 @@ _METHODS = {
     "reference": Style("#2b2f36", "#d7dce3", "o"),
     "robust_q": Style("#84532a", "#d3a47a", "h"),
 }
+# Language methods look like the control method they correspond to; no figure shows both kinds.
+_LANGUAGE = {
+    "hidden": "qgf",
+    "gumbel": "vgf",
+    "embedding": "qpilots_u",
+    "logits": "grad_step",
+    "expected": "qgf_jacobian",
+    "tilt": "a_vgf",
+    "random": "robust_q",
+    "temperature": "qpilots_m",
+    "length": "cfgrl",
+}
 _SPARE = (Style("#c2185b", "#ff7fb0", "1"), Style("#1b5e20", "#81c784", "2"), Style("#4e342e", "#bcaaa4", "3"))
 
 
@@ -62,8 +74,8 @@ def styles(methods: Iterable[str]) -> dict[str, Style]:
     """A style a method name: fixed for known methods, and for others as long as no two of them clash."""
     chosen: dict[str, Style] = {}
     for name in dict.fromkeys(methods):
-        if name in _METHODS:
-            chosen[name] = _METHODS[name]
+        if (known := _LANGUAGE.get(name, name)) in _METHODS:
+            chosen[name] = _METHODS[known]
             continue
         start = zlib.crc32(name.encode())  # unlike hash(), the same in every process
         order = [_SPARE[(start + i) % len(_SPARE)] for i in range(len(_SPARE))] + list(_METHODS.values())

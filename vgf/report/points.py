@@ -16,12 +16,13 @@ from vgf.errors import UserError
 from vgf.methods import load_method, method_names, stays_put
 from vgf.report.episodes import Row
 from vgf.report.measurements import Measurement
+from vgf.scale import ScoreScale
 from vgf.stats import bootstrap_interval, iqm, success_interval
 
 __all__ = [
     "Configured", "Point", "best_of_sweep", "budget_label", "column_text", "episodes_text", "find", "interval_text",
     "is_configured", "known", "latest", "number_text", "remark", "score_text", "summarise", "unplayed", "unswept",
-    "with_measurements",
+    "with_measurements", "with_scale",
 ]  # fmt: skip
 
 Configured = tuple[str, float] | None  # method and budget that the run is configured to act with
@@ -41,6 +42,7 @@ class Point:
         value_gain, judge_gain: on held-out states, value of the chosen action less that at budget 0, under the
             critic that moves and under the judge.
         w_inf_bound, mmd, w2: on held-out states, distances between moved and unmoved particles.
+        normalised: the mean return on the run's scale (:mod:`vgf.scale`).
         Others: means over the episodes of the :class:`vgf.report.episodes.Row` fields; NaN where nothing was measured.
     """
 
@@ -66,6 +68,7 @@ class Point:
     w_inf_bound: float = math.nan
     mmd: float = math.nan
     w2: float = math.nan
+    normalised: float = math.nan
 
 
 def unplayed(measurements: Iterable[Measurement], *, knobs: Mapping[str, str] | None = None) -> list[Point]:
@@ -101,6 +104,11 @@ def with_measurements(points: Iterable[Point], measurements: Iterable[Measuremen
             point = replace(point, value_gain=here.value - start.value, judge_gain=here.judge - start.judge)
         joined.append(point)
     return joined
+
+
+def with_scale(points: Iterable[Point], scale: ScoreScale | None) -> list[Point]:
+    """Points with their mean returns on the run's scale, where it has one."""
+    return [point if scale is None else replace(point, normalised=scale.score(point.return_mean)) for point in points]
 
 
 def summarise(rows: Iterable[Row], *, knobs: Mapping[str, str] | None = None) -> list[Point]:

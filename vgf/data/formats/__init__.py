@@ -9,7 +9,7 @@ from vgf.data.formats.hdf5 import read_hdf5
 from vgf.data.formats.minari import MAIN_FILE, find_minari, is_minari_id
 from vgf.data.formats.npz import read_npz_table
 from vgf.data.formats.parquet import read_arrow, read_parquet, read_parquet_folder, read_saved_dataset
-from vgf.data.formats.source import ROLES, Source
+from vgf.data.formats.source import DICT_KEYS, ROLES, Source
 from vgf.data.recording import Recording
 from vgf.errors import UserError, did_you_mean
 
@@ -36,7 +36,11 @@ _FOLDERS: dict[str, tuple[str | None, Reader]] = {
 
 
 def read_recording(
-    path_or_id: str | Path, columns: Mapping[str, str] | None = None, *, finite: bool = True
+    path_or_id: str | Path,
+    columns: Mapping[str, str] | None = None,
+    *,
+    finite: bool = True,
+    dict_keys: tuple[str, ...] = DICT_KEYS,
 ) -> Recording:
     """Read a data set, in the format that its suffix or its folder says.
 
@@ -46,6 +50,7 @@ def read_recording(
         columns: standard name -> the file's name, for columns called otherwise. Standard names: observations, actions,
             rewards, terminals, timeouts, masks, next_observations, episode.
         finite: NaN and infinity among observations, actions and rewards are an error; otherwise they are kept.
+        dict_keys: which parts of Minari's Dict observations are put side by side, in this order.
 
     Raises:
         UserError: it cannot be read or is no data set of continuous actions; one line names file, key and row.
@@ -64,7 +69,7 @@ def read_recording(
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path_or_id!s:.200} is not a path that can be looked up ({error!s:.200})") from error
-    return read(Source(path, columns, finite))
+    return read(Source(path, columns, finite, dict_keys))
 
 
 def _reader(path: Path) -> tuple[Path, Reader]:

@@ -2,7 +2,8 @@
 
 ``episode_i`` holds observations [T+1, S], actions [T, A], rewards, terminations and truncations [T]. Dict observations
 are groups: ``desired_goal`` and ``observation`` are put side by side in alphabetical order, those that are groups
-themselves likewise from the inside, as ``gymnasium.spaces.flatten`` orders them. ``achieved_goal`` is left out.
+themselves likewise from the inside, as ``gymnasium.spaces.flatten`` orders them. ``achieved_goal`` is left out, unless
+other keys are asked for (``dict_keys`` of :func:`vgf.data.formats.read_recording`).
 
 The ``minari`` package is only needed to download a data set that is given by its id.
 """
@@ -16,14 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vgf.data.formats.source import Read, Source
+from vgf.data.formats.source import DICT_KEYS, Read, Source
 from vgf.data.recording import Recording
 from vgf.errors import UserError
 
 __all__ = ["DICT_KEYS", "MAIN_FILE", "find_minari", "is_minari_id", "read_episodes"]
 
 MAIN_FILE = "data/main_data.hdf5"
-DICT_KEYS = ("desired_goal", "observation")  # of Dict observations, in this order
 
 _ROLES = ("observations", "actions", "rewards", "terminals", "timeouts")
 
@@ -130,13 +130,13 @@ def _observations(source: Source, path: str, keys_of: KeysOf, read: Read) -> np.
     present = keys_of(path)
     if present is None:
         return read(path)
-    if missing := [key for key in DICT_KEYS if key not in present]:
+    if missing := [key for key in source.dict_keys if key not in present]:
         there = ", ".join(repr(key) for key in present) or "nothing"
-        read_are = " and ".join(DICT_KEYS)
+        read_are = " and ".join(source.dict_keys)
         raise source.complaint(
             f"'{path}' has no '{missing[0]}' (it has {there}); of Dict observations {read_are} are read"
         )
-    return _side_by_side(source, path, list(DICT_KEYS), keys_of, read)
+    return _side_by_side(source, path, list(source.dict_keys), keys_of, read)
 
 
 def _side_by_side(source: Source, path: str, names: list[str], keys_of: KeysOf, read: Read) -> np.ndarray:

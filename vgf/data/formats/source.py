@@ -14,9 +14,11 @@ import numpy as np
 
 from vgf.errors import UserError, did_you_mean
 
-__all__ = ["ROLES", "Read", "Source"]
+__all__ = ["DICT_KEYS", "ROLES", "Read", "Source"]
 
 Read = Callable[[str], np.ndarray]  # key -> array as it is in the file
+
+DICT_KEYS = ("desired_goal", "observation")  # of Dict observations, in this order
 
 _SHAPES = {1: "[rows]", 2: "[rows, size]"}
 _SHOWN = 12  # keys listed in a message
@@ -51,11 +53,13 @@ class Source:
         path: the file or folder, named in every complaint.
         columns: role -> key, for columns that are not called as in ``ROLES``.
         finite: NaN and infinity are complained about; otherwise they are let through.
+        dict_keys: which parts of Dict observations are put side by side, in this order.
     """
 
     path: Path
     columns: Mapping[str, str] = field(default_factory=dict)
     finite: bool = True
+    dict_keys: tuple[str, ...] = DICT_KEYS
 
     def complaint(self, text: str) -> UserError:
         """An error of one line that begins with the path."""

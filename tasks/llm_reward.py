@@ -1,0 +1,238 @@
+"""Reward finetuning of a language model: more reward from the same reference, at a budget chosen per call.
+
+    reference, rewards, prompts       prepare
+    value heads (or an adapter)       the trainer
+    every method on held-out prompts  evaluate, report
+
+By default SmolLM2-135M-Instruct goes on writing film reviews from their first words; the proxy is a reward model on its
+own first blocks, the judge a MiniLM trained on other reviews, the second judge VADER.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from vgf.config import Config
+from vgf.errors import UserError
+from vgf.files import atomic_write_text
+from vgf.language.evaluation import (
+    TEXT_COLUMNS,
+    TextPoint,
+    evaluate,
+    example_rows,
+    more_candidates,
+    moving,
+    sharper,
+)
+from vgf.language.loading import load_heads, note_parts, open_reference, precision, sampling_of
+from vgf.language.models import find_model
+from vgf.language.policy import TextPolicy, Values
+from vgf.language.problem import TextProblem
+from vgf.language.rows import read_texts
+from vgf.language.rules import TEXT_RULES
+from vgf.language.scorers import probe_reward, scorer
+from vgf.language.settings import RewardConfig
+from vgf.language.text import Reviews, movie_reviews, openings, split
+from vgf.methods import knob_of, load_method
+from vgf.progress import progress_bar
+from vgf.report.text_report import write_text_report
+from vgf.rundir import RunDirectory
+from vgf.tasks.llm_rewards import find_reward
+
+__all__ = ["prepare", "score", "solve"]
+
+_PARTS = {"reward": 0.4, "gold": 0.4, "prompts": 0.2}  # of the reviews; no review serves two purposes
+
+
+def solve(config: Config, run: RunDirectory, trainer: ModuleType, device: torch.device) -> None:
+    """Prepare, train what the method needs, evaluate, report."""
+    if config.mode == "train":
+        run.claim(config)
+    problem = prepare(config, device)
+    if config.mode == "train":
+        for label, line in problem.facts.items():
+            run.note(label, line)
+        note_parts(run.path, proxy=config.text.reward.model, reward_path=problem.reward_path, facts=problem.facts)
+        trainer.train(config, problem, run, device)
+    score(config, problem, run, device)
+
+
+def prepare(config: Config, device: torch.device) -> TextProblem:
+    """Find or make reference, rewards and prompts.
+
+    Raises:
+        UserError: something cannot be had, does not fit, or lacks columns.
+    """
+    text, cache = config.text, Path(config.text.cache).expanduser()
+    reference = open_reference(config, device)
+    folder = find_model(text.model, cache)
+    parts = split(movie_reviews(), _PARTS, config.seed) if _uses_reviews(config) else {}
+    found = {}
+    wanted: dict[str, RewardConfig | None] = {"reward": text.reward, "gold": text.gold, "second": text.second}
+    for name, settings in wanted.items():
+        if settings is not None:
+            reviews = parts.get("reward" if name == "reward" else "gold", Reviews((), (), ()))
+            found[name] = find_reward(
+                name, settings, reference=folder, reviews=reviews, cache=cache, seed=config.seed, device=device,
+                dtype=precision(config) if name == "reward" else torch.float32,
+            )  # fmt: skip
+    prompts, chosen = _prompts(config, parts)
+    if len(prompts) <= text.held_out:
+        raise UserError(f"there are {len(prompts)} prompts; text.held_out={text.held_out} leaves none to train on")
+    facts = {"reference": text.model} | {name: reward.line for name, reward in found.items()}
+    kept = len(prompts) - text.held_out
+    return TextProblem(
+        reference=reference,
+        model_path=str(folder),
+        reward=found["reward"].reward,
+        judges={name: found[name].reward for name in ("gold", "second") if name in found},
+        train_prompts=prompts[:kept][: text.heads.prompts],
+        held_out=prompts[kept:],
+        chosen=chosen[kept:] if chosen else None,
+        reward_path=str(found["reward"].path) if found["reward"].path else None,
+        facts=facts,
+        warnings=_probe(config, reference, found["reward"].reward, prompts[:32]),
+    )
+
+
+def _uses_reviews(config: Config) -> bool:
+    rewards = [r for r in (config.text.reward, config.text.gold, config.text.second) if r is not None]
+    return config.text.prompts == "reviews" or any(r.data == "reviews" and r.path is None for r in rewards)
+
+
+def _prompts(config: Config, parts: Mapping[str, Reviews]) -> tuple[list[str], list[str] | None]:
+    """All prompts, and the good completion of each where the data set has one."""
+    text = config.text
+    if text.prompts == "reviews":
+        return openings(parts["prompts"], text.heads.prompts + text.held_out, text.opening), None
+    columns = ("prompt", "completion") if "completion" in text.columns else ("prompt",)
+    rows = read_texts(text.prompts, columns, columns=text.columns, split=text.split)
+    return [row["prompt"] for row in rows], [row["completion"] for row in rows] if len(columns) == 2 else None
+
+
+def _probe(config: Config, reference: Any, reward: Any, prompts: list[str]) -> list[str]:
+    """What empty, repeated and very long answers score; warnings are told before anything is trained."""
+    policy = TextPolicy(reference, Values(reward), config, sampling_of(config), chat=config.text.chat)
+    answers = [
+        text for batch in policy.batches(prompts) for text in policy.texts(policy.samples(batch, 1, config.seed))
+    ]
+    warnings = probe_reward(reward, prompts, answers)
+    for warning in warnings:
+        print(f"warning: {warning}")
+    return warnings
+
+
+def score(config: Config, problem: TextProblem, run: RunDirectory, device: torch.device) -> None:
+    """Evaluate on the held-out prompts, write ``eval.csv``, ``samples.json`` and the report, and print its table."""
+    policy, points = _policy(config, problem, run, device), []
+    for name in [config.method, *config.text.controls]:
+        points += _POINTS.get(name, _method_points)(name, config, run, device)
+    _describe(config, problem, run)
+    seeds = [config.eval.seed + k for k in range(config.text.seeds)]
+    rows: list[dict[str, Any]] = []
+    examples: list[dict[str, Any]] = []
+    began = time.perf_counter()
+    batches = len(policy.batches(problem.held_out)) * len(seeds)
+    with progress_bar("evaluating", batches * (1 + len(points)), "batch") as bar:
+        for found, shown in evaluate(
+            policy, problem.held_out, points, problem.judges,
+            seeds=seeds, particles=config.transport.particles, chosen=problem.chosen, progress=bar.update,
+        ):  # fmt: skip
+            rows += found
+            examples += shown
+            _write_rows(run.path, rows)
+    atomic_write_text(run.path / "samples.json", json.dumps(example_rows(examples), indent=1) + "\n")
+    run.note("evaluation", f"{time.perf_counter() - began:.0f} s")
+    table = write_text_report(run.path)
+    print(f"\n{table}\n\nreport: {run.path / 'report.html'}\ncurve:  {run.path / 'curve.png'}")
+
+
+def _policy(config: Config, problem: TextProblem, run: RunDirectory, device: torch.device) -> TextPolicy:
+    heads = load_heads(run.path, device)
+    values = Values(problem.reward, heads.get("heads"), heads.get("tokens"))
+    text = config.text
+    return TextPolicy(problem.reference, values, config, sampling_of(config), chat=text.chat, batch=text.batch)
+
+
+def _method_points(name: str, config: Config, run: RunDirectory, device: torch.device) -> list[TextPoint]:
+    """The configured method over its budgets; another one at its own."""
+    if name != config.method:
+        other = load_method(name)
+        other.transport.particles = config.transport.particles
+        return [moving(name, other, knob_of(other), config.text.seeds)]
+    own, sweep = knob_of(config), config.sweep if config.eval.budgets is None else config.eval.budgets
+    return [
+        moving(name, config, knob, config.text.seeds if knob == own else config.text.sweep_seeds)
+        for knob in sorted({own, *map(float, sweep)} - {0.0})
+    ]
+
+
+def _random(name: str, config: Config, run: RunDirectory, device: torch.device) -> list[TextPoint]:
+    """The same budget along random directions, where the rule has a direction."""
+    if "random" not in TEXT_RULES[config.transport.rule].options:
+        return []
+    return [moving(name, config, knob_of(config), config.text.seeds, random=True)]
+
+
+def _length(name: str, config: Config, run: RunDirectory, device: torch.device) -> list[TextPoint]:
+    """The same method, guided by nothing but length; only value heads can follow it."""
+    heads = load_heads(run.path, device)
+    if TEXT_RULES[config.transport.rule].value != "heads" or "length" not in heads:
+        return []
+    return [moving(name, config, knob_of(config), config.text.sweep_seeds, Values(scorer("length"), heads["length"]))]
+
+
+def _sharper(name: str, config: Config, run: RunDirectory, device: torch.device) -> list[TextPoint]:
+    return [sharper(config.text.sharper, config.text.seeds)]
+
+
+def _best_of_n(name: str, config: Config, run: RunDirectory, device: torch.device) -> list[TextPoint]:
+    return more_candidates([n for n in config.text.candidates if n > config.transport.particles], config.text.seeds)
+
+
+_POINTS = {"random": _random, "length": _length, "temperature": _sharper, "best_of_n": _best_of_n}
+
+
+def _describe(config: Config, problem: TextProblem, run: RunDirectory) -> None:
+    """Write what the report says about the run into ``text.json``."""
+    text = config.text
+    note_parts(
+        run.path,
+        method=config.method,
+        knob=config.transport.knob,
+        budget=knob_of(config),
+        picked="auto" if config.budget.auto else "before",
+        particles=config.transport.particles,
+        seeds=text.seeds,
+        prompts=len(problem.held_out),
+        proxy=text.reward.path or text.reward.model,
+        gold=text.gold.path or text.gold.model,
+        second=None if text.second is None else text.second.path or text.second.model,
+        reference=text.model,
+        warnings=problem.warnings,
+    )
+
+
+def _write_rows(run_dir: Path, rows: list[dict[str, Any]]) -> None:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(TEXT_COLUMNS)
+    for row in sorted(rows, key=lambda r: (r["method"], r["budget"], r["seed"], r["prompt"])):
+        full = row | {"step": 0}
+        writer.writerow(_cell(full.get(column)) for column in TEXT_COLUMNS)
+    atomic_write_text(run_dir / "eval.csv", file.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.6g}"
+    return "" if value is None else value

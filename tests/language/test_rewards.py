@@ -1,0 +1,73 @@
+"""Reward models: padding and batches change nothing, and the gradient is the derivative."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.language.tiny import KINDS, classifier, reference, tokenizer, transformers
+from vgf.errors import UserError
+from vgf.language.decoding import Sampling, decode
+from vgf.language.rewards import RewardModel
+
+PROMPTS = ["w1 w2 w3", "w4", "good w5 bad w6 w7"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_tokens_and_embeddings_score_the_same(kind: str) -> None:
+    source, reward = reference(kind), classifier(kind)
+    samples = decode(source, source.prompts(PROMPTS), 6, Sampling(10), seed=0)
+    prompts = [p + " " for p in PROMPTS for _ in range(6)]
+    texts = source.texts(samples.tokens.flatten(0, 1), samples.mask.flatten(0, 1))
+    by_text = torch.tensor(reward(prompts, texts)).view(3, 6)
+    by_token, g = reward.gradient(samples)
+    torch.testing.assert_close(by_text, by_token, atol=1e-4, rtol=1e-4)
+    assert g.shape == (*samples.tokens.shape, 32)
+    read = samples.mask & (samples.tokens > 1)  # neither end nor unknown: special tokens are not decoded
+    assert (g[~read] == 0).all(), "what is not read has no gradient"
+    assert (g[read].abs().sum(-1) > 0).all()
+
+
+def test_the_gradient_is_the_derivative() -> None:
+    source, reward = reference(), classifier()
+    reward.model.double()
+    samples = decode(source, source.prompts(PROMPTS), 2, Sampling(5), seed=0)
+    x = reward.model.get_input_embeddings()(samples.tokens)
+    _, g = reward.gradient(samples, x)
+    direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
+    step = 1e-3
+    ahead, behind = (reward.at_embeddings(samples, x + sign * step * direction) for sign in (1, -1))
+    found = (ahead - behind).double() / (2 * step)
+    torch.testing.assert_close(found, (g * direction).sum((2, 3)), atol=2e-2, rtol=1e-2)
+
+
+def test_a_text_does_not_depend_on_its_neighbours() -> None:
+    reward = classifier()
+    texts = ["w1 w2", "good good w3 w4 w5 w6", "bad"]
+    together = reward(texts, [""] * 3)
+    assert together == pytest.approx([reward([text], [""])[0] for text in texts], abs=1e-5)
+
+
+def test_other_tokenizers_are_refused_with_a_way_out() -> None:
+    source, reward = reference(), classifier()
+    other = tokenizer()
+    other.add_tokens(["more"])
+    with pytest.raises(UserError, match=r"different tokenizers.*method=hidden"):
+        RewardModel("other", reward.model, other).require_gradient(source)
+    reward.require_gradient(source)
+
+
+def test_more_outputs_than_one_are_no_reward() -> None:
+    config = transformers.AutoConfig.for_model(
+        "llama", hidden_size=8, num_labels=3, vocab_size=9, num_hidden_layers=1, num_attention_heads=2
+    )
+    model = transformers.AutoModelForSequenceClassification.from_config(config)
+    with pytest.raises(UserError, match="3 outputs"):
+        RewardModel("three", model, tokenizer())
+
+
+def test_a_score_that_is_no_number_is_an_error() -> None:
+    reward = classifier()
+    reward.model.score.weight.fill_(float("nan"))
+    with pytest.raises(UserError, match="scores 'w1' as nan"):
+        reward(["w1"], [""])

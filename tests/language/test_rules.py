@@ -1,0 +1,144 @@
+"""What every rule for text promises, and what single ones do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.language.tiny import KINDS, classifier, count_good, reference, values
+from vgf.config import MethodConfig
+from vgf.errors import UserError
+from vgf.language.decoding import Sampling, decode
+from vgf.language.policy import TextPolicy, Values
+from vgf.language.rules import TEXT_RULES, get_text_rule
+from vgf.language.scorers import scorer
+from vgf.methods import load_method, method_names
+from vgf.transport import Budget
+
+PROMPTS = ["w1 w2 w3", "w4", "good w5 bad w6 w7"]
+METHODS = method_names(TEXT_RULES)
+
+
+@pytest.fixture(scope="module")
+def policy() -> TextPolicy:
+    source = reference()
+    return TextPolicy(source, values(source), load_method("hidden"), Sampling(6), batch=2)
+
+
+def _method(name: str, particles: int = 4, **changes: object) -> MethodConfig:
+    method = load_method(name)
+    return replace(method, transport=replace(method.transport, particles=particles, **changes))
+
+
+def test_every_rule_has_a_method() -> None:
+    assert {load_method(name).transport.rule for name in METHODS} == set(TEXT_RULES)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("budget", [Budget(steps=0), Budget(size=0.0)])
+def test_budget_zero_is_the_reference_token_for_token(policy: TextPolicy, name: str, budget: Budget) -> None:
+    for batch in policy.batches(PROMPTS):
+        generation = policy.move(batch, budget, 0, _method(name))
+        alone = decode(policy.reference, batch, 4, policy.sampling, 0)
+        assert torch.equal(generation.moved.tokens, alone.tokens)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_vanishing_size_moves_no_token_and_a_large_one_does(policy: TextPolicy, name: str) -> None:
+    batch = policy.batches(PROMPTS)[0]
+    tiny = policy.move(batch, Budget(size=1e-6), 0, _method(name))
+    kept = (tiny.moved.tokens == tiny.twins.tokens).all()
+    if name != "tilt":  # the candidates that it leaves out are gone at any size
+        assert kept
+    far = policy.move(batch, Budget(steps=4, size=5.0), 0, _method(name))
+    assert (far.moved.tokens != far.twins.tokens).any()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_call_can_be_repeated_and_does_not_depend_on_the_batch(policy: TextPolicy, name: str) -> None:
+    method = _method(name)
+    prompts = policy.reference.prompts(PROMPTS)
+    first = policy.move(prompts, None, 7, method).moved
+    assert torch.equal(first.tokens, policy.move(prompts, None, 7, method).moved.tokens)
+    alone = policy.move(policy.reference.prompts(PROMPTS[2:], first=2), None, 7, method).moved
+    assert torch.equal(first.tokens[2], alone.tokens[0])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_keep_best_is_never_below_the_twin(policy: TextPolicy, name: str) -> None:
+    generation = policy.move(policy.batches(PROMPTS)[0], None, 1, _method(name, keep_best=True))
+    assert (generation.rewards >= generation.twin_rewards).all()
+    torch.testing.assert_close(generation.rewards, policy.score(generation.moved, policy.values.reward))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_best_is_the_best_of_moved_and_unmoved(policy: TextPolicy, name: str) -> None:
+    generation = policy.move(policy.batches(PROMPTS)[0], None, 2, _method(name))
+    best, place = generation.best()
+    everything = torch.cat([generation.rewards, generation.twin_rewards], 1)
+    torch.testing.assert_close(policy.score(best, policy.values.reward)[:, 0], everything.amax(1))
+    assert (place < 8).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_family_of_models_moves(kind: str) -> None:
+    source = reference(kind)
+    small = TextPolicy(
+        source, replace(values(source, steps=100), reward=classifier(kind)), _method("hidden"), Sampling(5)
+    )
+    for name in METHODS:
+        generation = small.move(small.batches(PROMPTS)[0], Budget(steps=3, size=3.0), 0, _method(name))
+        assert (generation.moved.tokens != generation.twins.tokens).any(), name
+        assert generation.moved.mask.any(-1).all(), name
+
+
+def test_hidden_raises_what_the_heads_have_learned(policy: TextPolicy) -> None:
+    """The heads are fitted to ``count_good``: moved particles say good more often, and not because they are moved."""
+
+    def score(size: float, **options: bool) -> float:
+        method = _method("hidden", particles=64, options=options)
+        moved = policy.move(policy.reference.prompts(PROMPTS), Budget(steps=4, size=size), 3, method).moved
+        texts = policy.texts(moved)
+        return sum(count_good(texts, texts)) / len(texts)
+
+    assert score(1.0) > score(0.0) + 0.1
+    assert score(1.0) > score(1.0, random=True) + 0.05
+
+
+def test_gumbel_raises_the_reward_itself(policy: TextPolicy) -> None:
+    many = _method("gumbel", particles=32)
+    generation = policy.move(policy.reference.prompts(PROMPTS), Budget(steps=3, size=1.0), 3, many)
+    assert generation.rewards.mean() > generation.twin_rewards.mean()
+    control = _method("gumbel", particles=32, options={"random": True})
+    random = policy.move(policy.reference.prompts(PROMPTS), Budget(steps=3, size=1.0), 3, control)
+    assert generation.rewards.mean() > random.rewards.mean()
+
+
+def test_a_reward_without_a_gradient_is_refused_where_one_is_needed(policy: TextPolicy) -> None:
+    blind = Values(scorer("length"), policy.values.heads, policy.values.tokens)
+    batch = policy.batches(PROMPTS)[0]
+    for name in METHODS:
+        if TEXT_RULES[_method(name).transport.rule].value == "reward":
+            with pytest.raises(UserError, match="no gradient"):
+                policy.move(batch, None, 0, _method(name), values=blind)
+        else:
+            policy.move(batch, None, 0, _method(name), values=blind)
+
+
+def test_heads_that_were_not_fitted_are_missed(policy: TextPolicy) -> None:
+    with pytest.raises(UserError, match="needs value heads"):
+        policy.move(policy.batches(PROMPTS)[0], None, 0, _method("hidden"), values=Values(policy.values.reward))
+
+
+def test_generate_takes_a_budget_per_call(policy: TextPolicy) -> None:
+    texts = policy.generate(PROMPTS, budget=Budget(steps=0), seed=0)
+    assert len(texts) == 3
+    assert policy.generate(PROMPTS, budget=Budget(steps=0), seed=0) == texts
+    assert policy.generate(PROMPTS, budget=Budget(size=5.0), seed=0) != texts
+
+
+def test_an_unknown_rule_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"gumbel"):
+        get_text_rule("gumble")

@@ -1,0 +1,134 @@
+"""The language task from end to end, on a tiny model, files of one's own and a reward trained on the spot."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+import vgf
+from tests.command import run_main
+from tests.language.tiny import reference
+from vgf.language.evaluation import TEXT_COLUMNS
+from vgf.transport import Budget
+
+pytest.importorskip("trl")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reference, prompts with good completions, and preference pairs: good is chosen, bad is rejected."""
+    folder = tmp_path_factory.mktemp("language")
+    source = reference()
+    source.model.save_pretrained(folder / "model")
+    source.tokenizer.save_pretrained(folder / "model")
+    dice = random.Random(0)
+
+    def words(count: int) -> list[str]:
+        return [f"w{dice.randrange(20)}" for _ in range(count)]
+
+    prompts = [{"prompt": " ".join(words(3)) + " ", "completion": "good good"} for _ in range(24)]
+    pairs = []
+    for _ in range(80):
+        chosen, rejected = words(5), words(5)
+        chosen[dice.randrange(5)], rejected[dice.randrange(5)] = "good", "bad"
+        pairs.append({"prompt": "w1 ", "chosen": " ".join(chosen), "rejected": " ".join(rejected)})
+    for name, rows in (("prompts", prompts), ("pairs", pairs)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def _arguments(files: Path, run_dir: Path, *more: str) -> list[str]:
+    reward = [
+        f"text.{name}.{key}"
+        for name in ("reward", "gold")
+        for key in (f"data={files / 'pairs.jsonl'}", "epochs=3", "learning_rate=1e-2", "layers=2", "train_layers=null")
+    ]
+    return [
+        "task=llm_reward", f"text.model={files / 'model'}", f"text.cache={files / 'cache'}", "text.dtype=float32",
+        f"text.prompts={files / 'prompts.jsonl'}", "text.columns.completion=completion", "text.held_out=8",
+        "text.new_tokens=6", "text.seeds=2", "text.heads.prompts=16", "text.heads.steps=100", "text.heads.layer=2",
+        "text.gold.model=reference", "text.second.model=regex:good", "text.candidates=[10]", "text.batch=4",
+        "transport.particles=6", "threads=1", f"run_dir={run_dir}", *reward, *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(files: Path) -> Path:
+    folder = files / "run"
+    status, output = run_main(_arguments(files, folder, "eval.budgets=[0,0.1,1]"))
+    assert status == 0, output
+    return folder
+
+
+def test_a_row_for_every_prompt_seed_and_point(run: Path) -> None:
+    with (run / "eval.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == TEXT_COLUMNS
+    points = {(row["method"], row["budget"]) for row in rows}
+    assert points == {
+        ("reference", "0"), ("hidden", "0.1"), ("hidden", "1"), ("best_of_n", "10"), ("temperature", "0.7"),
+        ("random", "0.1"), ("tilt", "1"), ("length", "0.1"),
+    }  # fmt: skip
+    for method, budget in points:
+        own = [row for row in rows if (row["method"], row["budget"]) == (method, budget)]
+        assert len({(row["seed"], row["prompt"]) for row in own}) == len(own)
+        assert {row["prompt"] for row in own} == {str(i) for i in range(8)}
+    unmoved = [row for row in rows if row["method"] == "reference"]
+    assert all(float(row["tokens_changed"]) == 0 == float(row["travelled"]) for row in unmoved)
+    assert all(abs(float(row["kl"])) < 1e-3 for row in unmoved if row["kl"])
+    assert all(row["beats_chosen"] for row in rows if row["method"] == "hidden")
+
+
+def test_the_report_stands_on_its_own(run: Path) -> None:
+    page = (run / "report.html").read_text()
+    assert "hidden" in page
+    assert (run / "curve.png").stat().st_size > 10_000
+    samples = json.loads((run / "samples.json").read_text())
+    assert all(len(row["changed"]) == len(row["after"]) for row in samples)
+
+
+def test_the_trained_reward_prefers_good(files: Path) -> None:
+    (folder,) = (files / "cache" / "rewards").glob("reward-*")
+    assert json.loads((folder / "reward.json").read_text())["accuracy"] > 0.7
+
+
+def test_the_run_can_be_loaded_and_takes_a_budget_per_call(run: Path) -> None:
+    policy = vgf.load(run)
+    texts = policy.generate(["w1 w2 ", "w3 "], budget=Budget(steps=0), seed=1)
+    assert texts == policy.generate(["w1 w2 ", "w3 "], budget=Budget(size=0.0), seed=1)
+    assert texts != policy.generate(["w1 w2 ", "w3 "], budget=Budget(size=3.0), seed=1)
+
+
+def test_evaluating_again_trains_nothing(files: Path, run: Path) -> None:
+    heads = (run / "checkpoints" / "heads.safetensors").read_bytes()
+    status, output = run_main(["mode=eval", f"run={run}", "eval.budgets=[0.2]", "text.controls=[]", "text.seeds=1"])
+    assert status == 0, output
+    assert "hidden" in output
+    assert heads == (run / "checkpoints" / "heads.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("text.model=nowhere/at/all", "there is no model folder"),
+        ("text.new_tokens=0", "text.new_tokens=0"),
+        ("text.new_tokens=100", "exceeds the reference's context"),
+        ("text.columns.prompt=question", "question"),
+        ("text.heads.layer=9", "blocks 1 to 3"),
+        ("method=gumble", "gumbel"),
+        ("method=qgf", "goes with"),
+        ("transport.options.nonsense=1", "no option 'nonsense'"),
+        ("text.reward.path=nowhere", "nowhere"),
+        ("text.held_out=100", "leaves none to train on"),
+    ],
+)
+def test_bad_input_is_one_line(files: Path, tmp_path: Path, wrong: str, message: str) -> None:
+    status, output = run_main(_arguments(files, tmp_path / "run", wrong))
+    assert status == 2
+    assert message in output.splitlines()[-1]

@@ -1,0 +1,224 @@
+"""Finetuning: examples are what was decoded, a learnable reward is learnt, finished rounds are not trained again."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_text import CPU, save_model, text_config, text_problem
+
+from vgf.config import Config
+from vgf.errors import UserError
+from vgf.language.adapters import adapted_reference, adapter_facts, adapter_path, round_folder, save_adapter
+from vgf.language.decoding import Sampling, decode
+from vgf.language.loading import load_heads, open_reference
+from vgf.language.reference import Reference
+from vgf.methods import budget_at
+from vgf.rundir import RunDirectory
+from vgf.trainers import distill, dpo, grpo, lora, value
+
+pytest.importorskip("trl")
+peft = pytest.importorskip("peft")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def _run(folder: Path) -> RunDirectory:
+    folder.mkdir(parents=True, exist_ok=True)
+    return RunDirectory(folder)
+
+
+def _train(config: Config, run: RunDirectory) -> list[dict[str, Any]]:
+    """Train, and give back the adapter's rows of metrics.jsonl."""
+    trainer = importlib.import_module(f"vgf.trainers.{config.trainer}")
+    trainer.train(config, text_problem(config), run, CPU)
+    rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if f"{config.trainer}/kl" in row]
+
+
+def _logits(reference: Reference) -> torch.Tensor:
+    prompts = reference.prompts(["a film was", "it"])
+    with torch.no_grad():
+        logits: torch.Tensor = reference.model(input_ids=prompts.ids, attention_mask=prompts.mask.long()).logits
+    return logits
+
+
+@pytest.mark.parametrize(
+    ("trainer", "changes"),
+    [
+        ("distill", {"keep": 1, "epochs": 10.0}),
+        ("grpo", {"batch_size": 16}),
+        ("rloo", {"batch_size": 16}),
+        ("dpo", {"beta": 0.1}),
+    ],
+)
+def test_a_learnable_reward_is_learnt(tmp_path: Path, model: Path, trainer: str, changes: dict[str, Any]) -> None:
+    config, run = text_config(model, **changes), _run(tmp_path / "run")
+    config.trainer = trainer
+    before, after = _train(config, run)
+    assert after[f"{trainer}/proxy"] > before[f"{trainer}/proxy"] + 0.5
+    assert before[f"{trainer}/kl"] == pytest.approx(0, abs=1e-4)
+    assert after[f"{trainer}/kl"] > 0.05
+    adapted, plain = adapted_reference(config, adapter_path(run.path), CPU), open_reference(config, CPU)
+    assert not torch.allclose(_logits(adapted), _logits(plain), atol=0.1)
+    alone = peft.PeftModel.from_pretrained(open_reference(config, CPU).model, adapter_path(run.path))
+    assert torch.allclose(_logits(Reference(alone.merge_and_unload(), plain.tokenizer)), _logits(adapted), atol=1e-5)
+    assert not (run.path / "trainer").exists(), "no scratch files are left"
+
+
+def test_examples_are_the_tokens_that_were_decoded(tmp_path: Path, model: Path) -> None:
+    config = text_config(model, reference_share=0.5)
+    problem, run = text_problem(config), _run(tmp_path)
+    value.train(config, problem, run, CPU)
+    policy = lora.policy_on(problem.reference, config, problem, run.path)
+    rows = distill._examples(config, problem, policy, 1)
+    assert len(rows) == 64, "two of each of 16 prompts, and as many of the reference's"
+    end, texts = problem.reference.tokenizer.eos_token_id, problem.train_prompts
+    for i, row in enumerate(rows[:32]):
+        prompt = problem.reference.tokenizer(texts[i // 2])["input_ids"]
+        answer = row["input_ids"][len(prompt) :]
+        assert row["input_ids"][: len(prompt)] == prompt
+        assert row["labels"] == [-100] * len(prompt) + answer
+        assert len(answer) == 6 or answer[-1] == end, "only what has ended is short"
+        assert end not in answer[:-1], "and nothing comes after the end"
+    said = [sum(token == 3 for token in row["labels"]) for row in rows]
+    assert sum(said[:32]) > 1.5 * sum(said[32:]), "the best come first, the plain ones after them"
+    assert any(len(row["labels"]) and row["labels"][-1] != end for row in rows), "nothing is ended that was not"
+
+
+def test_what_moved_and_what_did_not_are_chosen_from_and_doubles_are_not(tmp_path: Path, model: Path) -> None:
+    config = text_config(model)
+    problem, run = text_problem(config), _run(tmp_path)
+    value.train(config, problem, run, CPU)
+    policy = lora.policy_on(problem.reference, config, problem, run.path)
+    generation = policy.move(policy.batches(problem.train_prompts)[0], None, 0, config)
+    chosen = distill._best(generation, 4)
+    rewards = torch.cat([generation.rewards, generation.twin_rewards], 1)
+    assert torch.equal(rewards.gather(1, chosen[:, :1]), rewards.amax(1, keepdim=True))
+    unmoved = policy.move(policy.batches(problem.train_prompts)[0], budget_at(config, 0.0), 0, config)
+    assert (distill._best(unmoved, 4) < 4).all(), "at budget 0 each particle is there once"
+
+
+def test_an_adapter_of_zeros_is_the_reference(tmp_path: Path, model: Path) -> None:
+    for dtype in ("float32", "bfloat16"):
+        config = text_config(model)
+        config.text.dtype = dtype
+        plain = open_reference(config, CPU)
+        fresh = peft.get_peft_model(open_reference(config, CPU).model, lora.lora_config(config))
+        save_adapter(tmp_path / dtype, fresh, {"some": [1]})
+        adapted = adapted_reference(config, tmp_path / dtype, CPU)
+        assert torch.equal(_logits(adapted), _logits(plain))
+        pair = [decode(r, r.prompts(["a film was", "it"]), 3, Sampling(5), 0) for r in (adapted, plain)]
+        assert torch.equal(pair[0].tokens, pair[1].tokens)
+        assert adapter_facts(tmp_path / dtype) == {"some": [1]}
+
+
+def test_the_sum_of_weights_and_adapter_is_rounded_once(tmp_path: Path, model: Path) -> None:
+    config = text_config(model)
+    exact = open_reference(config, CPU).model
+    changed = peft.get_peft_model(open_reference(config, CPU).model, lora.lora_config(config))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, weight in changed.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=1e-4)
+    save_adapter(tmp_path, changed, {})
+    wanted = changed.merge_and_unload()
+    config.text.dtype = "bfloat16"
+    found = adapted_reference(config, tmp_path, CPU).model
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert not torch.equal(wanted.get_parameter(name), exact.get_parameter(name))
+    assert torch.equal(found.get_parameter(name), wanted.get_parameter(name).bfloat16())
+
+
+def test_finished_rounds_are_not_trained_again_and_further_ones_go_on(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, config, trained = _run(tmp_path / "run"), text_config(model, rounds=2, epochs=1.0), []
+    whole = distill._sft
+
+    def sft(*args: Any) -> Any:
+        trained.append(args[-1])
+        if trained == [1, 2]:
+            raise KeyboardInterrupt
+        return whole(*args)
+
+    monkeypatch.setattr(distill, "_sft", sft)
+    with pytest.raises(KeyboardInterrupt):
+        _train(config, run)
+    first = (adapter_path(run.path) / "adapter_model.safetensors").read_bytes()
+    (run.path / "metrics.jsonl").unlink()
+    assert [row["step"] for row in _train(config, run)] == [0, 1, 2], "rows that are gone are written again"
+    assert trained == [1, 2, 2]
+    assert (adapter_path(run.path) / "adapter_model.safetensors").read_bytes() != first
+    assert len(_train(config, run)) == 3
+    assert trained == [1, 2, 2], "all rounds are there"
+    for folder in (run.path, round_folder(run.path, 1), round_folder(run.path, 2)):
+        assert set(load_heads(folder, CPU)) == {"heads", "tokens", "length"}
+
+    straight = _run(tmp_path / "straight")
+    rows = _train(config, straight)
+    assert rows[-1]["distill/kl"] == pytest.approx(_train(config, run)[-1]["distill/kl"], rel=1e-3)
+
+
+def test_an_adapter_of_other_settings_or_another_trainer_is_not_taken_for_ours(tmp_path: Path, model: Path) -> None:
+    config, run = text_config(model, epochs=1.0), _run(tmp_path)
+    _train(config, run)
+    with pytest.raises(UserError, match=r"text\.finetune\.lora=4, not 2"):
+        lora.rounds_done(text_config(model, epochs=1.0, lora=2), run)
+    config.trainer = "grpo"
+    with pytest.raises(UserError, match="trainer=distill, not grpo"):
+        grpo.train(config, text_problem(config), run, CPU)
+    (adapter_path(run.path) / "adapter_model.safetensors").write_bytes(b"torn")
+    with pytest.raises(UserError, match="damaged"):
+        lora.rounds_done(config, run)
+
+
+def test_a_reward_that_is_always_earned_ends_the_rounds_and_keeps_the_adapter(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, run = text_config(model, epochs=1.0, rounds=3), _run(tmp_path)
+    whole = value.train
+
+    def train(config: Config, problem: Any, where: RunDirectory, device: torch.device) -> None:
+        if where is not run:
+            problem = replace(problem, reward=lambda prompts, texts: [1.0] * len(texts))
+        whole(config, problem, where, device)
+
+    monkeypatch.setattr(value, "train", train)
+    assert [row["step"] for row in _train(config, run)] == [0, 1]
+    assert "stopping before round 2" in capsys.readouterr().out
+
+
+def test_dpo_sees_the_decoded_tokens_and_no_end_token(tmp_path: Path, model: Path) -> None:
+    config = text_config(model)
+    problem = text_problem(config)
+    rows = dpo._pairs(config, problem)
+    collator = importlib.import_module("trl.trainer.dpo_trainer").DataCollatorForPreference(1)
+    batch = dpo._AsDecoded(collator)(
+        [row | {"prompt_ids": [7], "chosen_ids": [1], "rejected_ids": [1]} for row in rows]
+    )
+    for k, name in enumerate(("chosen", "rejected")):
+        for i, row in enumerate(rows):
+            place = k * len(rows) + i
+            seen = batch["input_ids"][place][batch["attention_mask"][place].bool()].tolist()
+            assert seen == row["decoded_prompt_ids"] + row[f"decoded_{name}_ids"]
+            learnt = batch["input_ids"][place][batch["completion_mask"][place].bool()].tolist()
+            assert learnt == row[f"decoded_{name}_ids"]
+    assert all(row["decoded_chosen_ids"].count(3) > row["decoded_rejected_ids"].count(3) for row in rows)
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path, model: Path) -> None:
+    config = text_config(model, batch_size=6)
+    config.trainer = "grpo"
+    with pytest.raises(UserError, match=r"batch_size=6 is not a multiple of text\.finetune\.generations=4"):
+        grpo.train(config, text_problem(config), _run(tmp_path), CPU)

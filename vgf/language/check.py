@@ -1,0 +1,58 @@
+"""Ranges of a language run's configuration, checked before anything is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from vgf.errors import UserError
+from vgf.language.decoding import Sampling
+from vgf.language.rules import TEXT_RULES, get_text_rule
+from vgf.methods import budget_at, knob_of, load_method, method_names
+from vgf.speed import choose
+from vgf.transport.steps import STEPS
+
+__all__ = ["check_text"]
+
+_AT_LEAST = {
+    "held_out": 1, "opening": 1, "batch": 1, "seeds": 1, "sweep_seeds": 0, "heads.prompts": 2, "heads.hidden": 1,
+    "heads.heads": 1, "heads.steps": 1, "heads.batch_size": 1, "heads.learning_rate": 0, "heads.weight_decay": 0,
+    "sharper": 0,
+}  # fmt: skip
+_OF_REWARDS = {"words": 1, "layers": 1, "train_layers": 0, "lora": 1, "epochs": 0, "batch_size": 1, "learning_rate": 0,
+               "max_length": 2, "pairs": 1}  # fmt: skip
+_CONTROLS = ("best_of_n", "temperature", "random", "length")
+
+
+def check_text(config: Any) -> None:
+    """Raise a UserError for the first value that is out of range, naming its key and the range."""
+    if config.task != "llm_reward":
+        raise UserError(f"method={config.method} moves text; it goes with task=llm_reward, not task={config.task}")
+    if config.transport.rule not in TEXT_RULES:
+        names = ", ".join(method_names(TEXT_RULES))
+        raise UserError(f"method={config.method} moves actions; task=llm_reward goes with {names}")
+    text: Any = OmegaConf.structured(config.text)
+    limits = dict(_AT_LEAST)
+    for name in ("reward", "gold", "second"):
+        if OmegaConf.select(text, name) is not None:
+            limits |= {f"{name}.{key}": low for key, low in _OF_REWARDS.items()}
+    for key, low in limits.items():
+        value = OmegaConf.select(text, key)
+        if value is not None and value < low:
+            raise UserError(f"text.{key}={value} is out of range; it must be at least {low}")
+    choose("text.dtype", config.text.dtype, ("auto", "float32", "bfloat16"))
+    Sampling(config.text.new_tokens, config.text.temperature, config.text.top_k, config.text.top_p)
+    rule = get_text_rule(config.transport.rule)
+    for option in config.transport.options:
+        if option not in rule.options:
+            valid = ", ".join(rule.options) or "none"
+            raise UserError(f"rule {config.transport.rule!r} has no option {option!r} (its options: {valid})")
+    if config.transport.step is not None:
+        choose("transport.step", config.transport.step, tuple(STEPS))
+    knob_of(config)
+    for knob in config.eval.budgets or []:
+        budget_at(config, knob)
+    for name in config.text.controls:
+        if name not in _CONTROLS:
+            get_text_rule(load_method(name).transport.rule)

@@ -1,0 +1,268 @@
+"""Scores a text policy: every method on the same held-out prompts with the same noise, one row a prompt.
+
+    for every seed, every batch of prompts:
+        the reference's samples                       # the twins of all that follows; budget 0 of every method
+        for every point: move, select, judge -> rows of eval.csv
+
+The proxy guides and selects; gold and second judge and never guide.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vgf.config import MethodConfig
+from vgf.language.decoding import Samples, decode
+from vgf.language.policy import Generation, Reward, TextPolicy, Values
+from vgf.methods import budget_at
+
+__all__ = ["TEXT_COLUMNS", "TextPoint", "evaluate", "example_rows"]
+
+TEXT_COLUMNS = (
+    "step", "method", "budget", "seed", "prompt", "proxy", "gold", "second", "proxy_selected", "gold_selected",
+    "second_selected", "beats_chosen",
+    "nll", "kl", "length", "distinct2", "tokens_changed", "travelled", "seconds", "candidates",
+)  # fmt: skip
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TextPoint:
+    """One thing to evaluate.
+
+    Attributes:
+        method: what its rows are called.
+        budget: the number its rows carry: value of the knob, a temperature, or a number of candidates.
+        seeds: of the noise; the first so many of the run's.
+        generate: (policy, unmoved) -> the particles, given the reference's.
+    """
+
+    method: str
+    budget: float
+    seeds: int
+    generate: Callable[[TextPolicy, Generation, int], Generation]
+
+
+def moving(
+    name: str, method: MethodConfig, knob: float, seeds: int, values: Values | None = None, **options: Any
+) -> TextPoint:
+    """A method at a value of its knob."""
+    chosen = replace(method, transport=replace(method.transport, options=dict(method.transport.options) | options))
+
+    def generate(policy: TextPolicy, unmoved: Generation, seed: int) -> Generation:
+        same = unmoved if values is None else None  # another reward scores the twins anew
+        return policy.move(
+            unmoved.twins.prompts, budget_at(chosen, knob), seed, chosen, values=values, unmoved=same
+        )  # fmt: skip
+
+    return TextPoint(name, knob, seeds, generate)
+
+
+def sharper(temperature: float, seeds: int) -> TextPoint:
+    """The control that only sharpens: the same noise at a lower temperature, no gradient."""
+
+    def generate(policy: TextPolicy, unmoved: Generation, seed: int) -> Generation:
+        began, twins = time.perf_counter(), unmoved.twins
+        sampling = replace(policy.sampling, temperature=temperature)
+        moved = decode(policy.reference, twins.prompts, twins.tokens.shape[1], sampling, seed)
+        rewards = policy.score(moved, policy.values.reward)
+        return Generation(
+            moved, twins, rewards, unmoved.twin_rewards, unmoved.seconds + time.perf_counter() - began
+        )  # fmt: skip
+
+    return TextPoint("temperature", temperature, seeds, generate)
+
+
+def more_candidates(counts: Sequence[int], seeds: int) -> list[TextPoint]:
+    """Best of so many reference samples: the ones that are there, and further ones, drawn once for all counts."""
+    further: list[Generation] = []  # of the batch in hand, which every count adds to
+
+    def up_to(count: int) -> Callable[[TextPolicy, Generation, int], Generation]:
+        def generate(policy: TextPolicy, unmoved: Generation, seed: int) -> Generation:
+            began, twins = time.perf_counter(), unmoved.twins
+            last = further.pop() if further and further[-1].twins is twins else None
+            there = twins.tokens.shape[1] + (last.moved.tokens.shape[1] if last else 0)
+            more = decode(policy.reference, twins.prompts, count - there, policy.sampling, seed, skip=there)
+            rewards, seconds = policy.score(more, policy.values.reward), (last or unmoved).seconds
+            if last is not None:
+                more, rewards = last.moved.beside(more), torch.cat([last.rewards, rewards], 1)
+            seconds += time.perf_counter() - began
+            further[:] = [Generation(more, twins, rewards, unmoved.twin_rewards, seconds)]
+            return further[0]
+
+        return generate
+
+    return [TextPoint("best_of_n", count, seeds, up_to(count)) for count in sorted(counts)]
+
+
+def evaluate(
+    policy: TextPolicy,
+    prompts: Sequence[str],
+    points: Sequence[TextPoint],
+    judges: dict[str, Reward],
+    *,
+    seeds: Sequence[int],
+    particles: int,
+    chosen: Sequence[str] | None = None,
+    progress: Callable[[int], object] = lambda done: None,
+) -> Iterator[tuple[list[Row], list[Row]]]:
+    """Evaluate the reference and every point, batch by batch.
+
+    Args:
+        prompts: held out.
+        judges: ``gold``, and perhaps ``second``.
+        seeds: of the noise; a point uses the first ``point.seeds`` of them.
+        particles: N of the reference.
+        chosen: a good completion of each prompt, which moved ones are compared with by the judge.
+        progress: called with 1 after every point of a batch.
+
+    Yields:
+        Rows of eval.csv and of samples.json, of one batch of prompts and one seed.
+    """
+    still = replace(policy.method, transport=replace(policy.method.transport, particles=particles))
+    for place, seed in enumerate(seeds):
+        for batch in policy.batches(prompts):
+            unmoved = policy.move(batch, budget_at(still, 0.0), seed, still)
+            measured = _Batch(policy, unmoved, judges, seed, chosen)
+            rows, examples = measured.rows("reference", 0.0, unmoved, place == 0), []
+            progress(1)
+            for point in points:
+                if place < point.seeds:
+                    generation = point.generate(policy, unmoved, seed)
+                    rows += measured.rows(point.method, point.budget, generation, place == 0)
+                    if place == 0:
+                        examples += measured.examples(point.method, point.budget, generation)
+                progress(1)
+            yield rows, examples
+
+
+class _Batch:
+    """What all points of one batch of prompts are compared with: the reference's samples and their scores."""
+
+    def __init__(
+        self,
+        policy: TextPolicy,
+        unmoved: Generation,
+        judges: dict[str, Reward],
+        seed: int,
+        chosen: Sequence[str] | None,
+    ) -> None:
+        self.policy, self.judges, self.seed, self.unmoved = policy, judges, seed, unmoved
+        prompts = unmoved.twins.prompts
+        self.bar = None  # the judge's score of each prompt's chosen completion, [B, 1]
+        if chosen is not None:
+            answers = list(chosen[prompts.first : prompts.first + len(prompts.texts)])
+            self.bar = torch.tensor(judges["gold"](list(prompts.texts), answers)).unsqueeze(1)
+        self.twin_scores = self._scores(unmoved.twins, unmoved.twin_rewards)
+
+    def _scores(self, samples: Samples, rewards: Tensor) -> dict[str, Tensor]:
+        return {"proxy": rewards} | {name: self.policy.score(samples, judge) for name, judge in self.judges.items()}
+
+    def rows(self, method: str, budget: float, generation: Generation, with_law: bool) -> list[Row]:
+        """One row a prompt. ``with_law``: read the samples by the reference once more, for NLL and KL."""
+        moved, twins = generation.moved, generation.twins
+        same = moved is twins
+        scores = self.twin_scores if same else self._scores(moved, self._proxy(generation))
+        pooled = {name: torch.cat([scores[name], self.twin_scores[name]], 1) for name in scores}
+        chosen = pooled["proxy"].argmax(1, keepdim=True)
+        tokens = moved.mask.sum(-1)
+        columns: dict[str, Tensor] = {name: value.mean(1) for name, value in scores.items()}
+        columns |= {f"{name}_selected": value.gather(1, chosen)[:, 0] for name, value in pooled.items()}
+        columns |= {"length": tokens.float().mean(1), "distinct2": _distinct_bigrams(moved)}
+        if with_law and method != "best_of_n":
+            log_p = self.policy.reference.log_probs(moved.prompts, moved.tokens, moved.mask)
+            columns["nll"] = -log_p.sum((1, 2)) / tokens.sum(1)
+            if generation.law:
+                columns["kl"] = (moved.log_probs - log_p).sum(-1).mean(1)
+        if self.bar is not None:
+            columns["beats_chosen"] = (scores["gold"] > self.bar).float().mean(1)
+        if moved.tokens.shape == twins.tokens.shape:
+            columns |= {"tokens_changed": _changed(moved, twins).mean(1), "travelled": self._travelled(moved, twins)}
+        count = len(moved.prompts.texts)
+        fixed = {"method": method, "budget": budget, "seed": self.seed, "seconds": generation.seconds / count}
+        candidates = moved.tokens.shape[1] * (1 if same else 2)
+        if method == "best_of_n":
+            candidates = int(budget)
+            for name in ("proxy", "gold", "second", "beats_chosen", "length", "distinct2"):
+                columns.pop(name, None)  # of the further samples alone: they are the reference's
+        return [
+            fixed
+            | {"prompt": moved.prompts.first + i, "candidates": candidates}
+            | {name: float(values[i]) for name, values in columns.items()}
+            for i in range(count)
+        ]
+
+    def _proxy(self, generation: Generation) -> Tensor:
+        """The proxy's scores, also of a generation that another reward has guided."""
+        if torch.equal(generation.twin_rewards, self.unmoved.twin_rewards):
+            return generation.rewards
+        return self.policy.score(generation.moved, self.policy.values.reward)
+
+    def _travelled(self, moved: Samples, twins: Samples) -> Tensor:
+        """RMS distance of token embeddings from the twin's, in units of an entry's deviation, [B]."""
+        table = self.policy.reference.embeddings
+        either = (moved.mask | twins.mask).unsqueeze(-1)
+        apart = (table[moved.tokens].float() - table[twins.tokens].float()) * either
+        return (apart.square().sum((1, 2, 3)) / (either.sum((1, 2, 3)) * table.shape[1])).sqrt() / table.float().std()
+
+    def examples(self, method: str, budget: float, generation: Generation) -> list[Row]:
+        """The first particle of each prompt, before and after."""
+        moved, twins = generation.moved, generation.twins
+        if moved.tokens.shape != twins.tokens.shape:
+            return []
+        first = torch.zeros(len(moved.tokens), 1, dtype=torch.long, device=moved.tokens.device)
+        after, before = moved[first], twins[first]
+        gold = self.policy.score(after, self.judges["gold"])
+        rows = []
+        for i, prompt in enumerate(moved.prompts.texts):
+            new, old = (self._pieces(s.tokens[i, 0], s.mask[i, 0]) for s in (after, before))
+            rows.append(
+                {
+                    "method": method,
+                    "budget": budget,
+                    "seed": self.seed,
+                    "prompt": prompt,
+                    "before": old,
+                    "after": new,
+                    "changed": [k >= len(old) or piece != old[k] for k, piece in enumerate(new)],
+                    "proxy_before": float(generation.twin_rewards[i, 0]),
+                    "proxy_after": float(generation.rewards[i, 0]),
+                    "gold_before": float(self.twin_scores["gold"][i, 0]),
+                    "gold_after": float(gold[i, 0]),
+                }
+            )
+        return rows
+
+    def _pieces(self, tokens: Tensor, mask: Tensor) -> list[str]:
+        return [self.policy.reference.tokenizer.decode([token]) for token in tokens[mask].tolist()]
+
+
+def example_rows(examples: Sequence[Row], each: int = 12) -> list[Row]:
+    """The first ``each`` examples of every method and budget."""
+    kept: dict[tuple[str, float], list[Row]] = {}
+    for row in examples:
+        kept.setdefault((row["method"], row["budget"]), []).append(row)
+    return [row for rows in kept.values() for row in rows[:each]]
+
+
+def _changed(moved: Samples, twins: Samples) -> Tensor:
+    """Share of tokens that differ from the twin's, [B, N]."""
+    either = moved.mask | twins.mask
+    return ((moved.tokens != twins.tokens) & either).sum(-1) / either.sum(-1)
+
+
+def _distinct_bigrams(samples: Samples) -> Tensor:
+    """Different pairs of neighbouring tokens among all pairs of a prompt's particles, [B]."""
+    shares = []
+    for tokens, mask in zip(samples.tokens.tolist(), samples.mask.tolist(), strict=True):
+        pairs = [pair for row, keep in zip(tokens, mask, strict=True) for pair in itertools.pairwise(row[: sum(keep)])]
+        shares.append(len(set(pairs)) / max(len(pairs), 1))
+    return torch.tensor(shares)

@@ -1,0 +1,190 @@
+r"""The noise-coupled flow: the reward's gradient at the decoded tokens, decoded again with the same noise.
+
+    y <- argmax log p + G                                     # the reference's samples
+    steps times:
+        g <- dR/dE at the embeddings of y                     # [B, N, T, d]
+        A <- A + size * step(phi(g))                          # phi: SVGD over the particles of a prompt, or g itself
+        y <- argmax log p(v | y_<t) + G_tv + <A_t, E_v>
+
+E are the reward's embeddings (the reference's own, where the reward is built on its first blocks): <g, E_v - E_y>
+is what R gains, to first order, when token y becomes v. So, to first order, this samples the KL-regularised optimum
+p exp(R / alpha). A = 0 gives back the reference's samples: every particle has a twin. Units: with the step ``rms`` a
+move of size 1 changes the logit of a typical token by 1.
+
+``embedding`` is VGF's own form: it leaves the gradient at the continuous particle and decodes when the flow is done.
+``logits`` moves logits instead of embeddings, straight through the softmax of the likeliest candidates:
+dR/dz_v = p_v (<g, E_v> - sum_u p_u <g, E_u>).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vgf.language.decoding import Samples, Sampling, Tilt, decode
+from vgf.language.reference import Prompts, Reference
+from vgf.language.rewards import RewardModel
+from vgf.transport import Budget
+from vgf.transport.kernels import svgd_direction
+from vgf.transport.steps import make_step
+
+__all__ = ["embedding", "gumbel", "logits"]
+
+
+def gumbel(
+    reference: Reference,
+    reward: RewardModel,
+    prompts: Prompts,
+    particles: int,
+    sampling: Sampling,
+    seed: int,
+    budget: Budget,
+    *,
+    step: str = "rms",
+    alpha: float = 1.0,
+    coupled: bool = False,
+    random: bool = False,
+) -> Samples:
+    """Move embeddings at the decoded tokens; budget 0 gives the reference's samples, token for token.
+
+    Args:
+        budget: gradients, and size of a step.
+        step: a key of ``vgf.transport.steps.STEPS``; statistics are taken over a particle's T*d coordinates.
+        alpha: temperature of SVGD, where ``coupled``.
+        coupled: SVGD over the particles of a prompt, in the space of their mean embeddings.
+        random: the control: steps of the same size along random directions.
+
+    Raises:
+        UserError: when the reward has no gradient at the reference's tokens.
+    """
+    reward.require_gradient(reference)
+    samples = decode(reference, prompts, particles, sampling, seed)
+    if not budget.steps or not budget.size:
+        return samples
+    table, unit = _scaled(reward)
+    noise, take = torch.Generator(reference.device).manual_seed(seed), make_step(step)
+    moved = torch.zeros(*samples.tokens.shape, table.shape[1], device=reference.device)  # A: [B, N, T, d]
+    for _ in range(budget.steps):
+        _, g = reward.gradient(samples)
+        if random:
+            g = torch.randn(g.shape, generator=noise, device=g.device)
+        phi = _coupled(table, samples, g, alpha) if coupled else g
+        moved = moved + budget.size * take(phi.flatten(2), None, None).view_as(moved)
+        samples = decode(reference, prompts, particles, sampling, seed, tilt=_tilt(moved * unit, table))
+    return samples
+
+
+def embedding(
+    reference: Reference,
+    reward: RewardModel,
+    prompts: Prompts,
+    particles: int,
+    sampling: Sampling,
+    seed: int,
+    budget: Budget,
+    *,
+    step: str = "rms",
+    alpha: float = 1.0,
+    coupled: bool = True,
+) -> Samples:
+    """VGF's form: flow in the continuous embedding space, decode once at the end (arXiv 2604.14265).
+
+    The paper does not say how a moved embedding becomes a token. Here its displacement tilts the logits, so that an
+    unmoved particle is the reference's sample; ``size`` is in standard deviations of an embedding's entries.
+
+    Args and errors: as :func:`gumbel`.
+    """
+    reward.require_gradient(reference)
+    samples = decode(reference, prompts, particles, sampling, seed)
+    if not budget.steps or not budget.size:
+        return samples
+    table, unit = _scaled(reward)
+    spread, take = float(table.float().std()), make_step(step)
+    twin = table[samples.tokens].float()  # [B, N, T, d]
+    x = twin
+    for _ in range(budget.steps):
+        _, g = reward.gradient(samples, x)
+        phi = _coupled(table, samples, g, alpha) if coupled else g
+        x = x + budget.size * spread * take(phi.flatten(2), None, None).view_as(x)
+    return decode(reference, prompts, particles, sampling, seed, tilt=_tilt((x - twin) / spread * unit, table))
+
+
+def logits(
+    reference: Reference,
+    reward: RewardModel,
+    prompts: Prompts,
+    particles: int,
+    sampling: Sampling,
+    seed: int,
+    budget: Budget,
+    *,
+    step: str = "rms",
+    candidates: int = 50,
+) -> Samples:
+    """Straight-through: move the logits of the likeliest candidates of every position.
+
+    Args:
+        candidates: how many tokens of a position can be moved; the others keep the reference's logits.
+        Others, and errors: as :func:`gumbel`.
+    """
+    reward.require_gradient(reference)
+    kept = _Candidates(candidates)
+    samples = decode(reference, prompts, particles, sampling, seed, tilt=kept)
+    if not budget.steps or not budget.size:
+        return samples
+    table, take = reward.embeddings.float(), make_step(step)
+    for _ in range(budget.steps):
+        _, g = reward.gradient(samples)  # [B, N, T, d]
+        tokens, p = kept.seen()  # [B*N, T, C]
+        along = torch.einsum("btcd,btd->btc", table[tokens], g.flatten(0, 1)[:, : tokens.shape[1]])
+        gains = p * (along - (p * along).sum(-1, keepdim=True))
+        kept.add(tokens, budget.size * take(gains.flatten(1), None, None).view_as(gains))
+        samples = decode(reference, prompts, particles, sampling, seed, tilt=kept)
+    return samples
+
+
+class _Candidates:
+    """A tilt that adds what the likeliest tokens of every position have been moved by, and sees who they are now."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._now: list[tuple[Tensor, Tensor]] = []  # tokens and probabilities [B*N, C] of each position
+        self._moved: list[tuple[Tensor, Tensor]] = []  # tokens and moves [B*N, T, C] of each step
+
+    def __call__(self, t: int, scores: Tensor) -> Tensor:
+        if t == 0:
+            self._now = []
+        for tokens, moves in self._moved:
+            if t < tokens.shape[1]:
+                scores = scores.scatter_add(-1, tokens[:, t], moves[:, t])
+        top, tokens = scores.topk(min(self.count, scores.shape[-1]), -1)
+        self._now.append((tokens, (top - scores.logsumexp(-1, keepdim=True)).exp()))
+        return scores
+
+    def seen(self) -> tuple[Tensor, Tensor]:
+        """Candidates of the last decoding and their probabilities, [B*N, T, C]."""
+        tokens, p = zip(*self._now, strict=True)
+        return torch.stack(tokens, 1), torch.stack(p, 1)
+
+    def add(self, tokens: Tensor, moves: Tensor) -> None:
+        """Move these logits in every decoding from now on."""
+        self._moved.append((tokens, moves))
+
+
+def _scaled(reward: RewardModel) -> tuple[Tensor, float]:
+    """The reward's embeddings E [V, d], and the length that makes <A, E_v> of order 1 for A of RMS 1."""
+    table = reward.embeddings
+    return table, 1 / (table.shape[1] ** 0.5 * float(table.float().std()))
+
+
+def _tilt(moved: Tensor, table: Tensor) -> Tilt:
+    rows = moved.flatten(0, 1).to(table.dtype)  # [B*N, T, d]
+    return lambda t, scores: scores + rows[:, t] @ table.T
+
+
+def _coupled(table: Tensor, samples: Samples, g: Tensor, alpha: float) -> Tensor:
+    """SVGD whose kernel compares mean embeddings, so that texts repel as wholes; [B, N, T, d]."""
+    weight = samples.mask.unsqueeze(-1).float()
+    pooled = (table[samples.tokens].float() * weight).sum(2) / weight.sum(2)  # [B,N,d]
+    flat = svgd_direction(pooled, torch.zeros_like(pooled), alpha=alpha)  # repulsion alone
+    return g / alpha + flat.unsqueeze(2) * weight

@@ -1,0 +1,71 @@
+r"""The flow in the residual stream: at every token, particles climb the value heads before the next token is drawn.
+
+    for every position t:
+        h  <- state of one layer,  x = (h - mean) / std                  # [B, N, width], the prompt's N particles
+        x  <- transport(rule, x, critic = value heads, budget)           # grad_step or vgf, as in control
+        h' <- x * std + mean; the later layers and their keys and values carry it on
+        y_t <- argmax log p(v | h') + G_tv                               # the particle's own noise
+
+The move is the ``vgf.transport`` of control, rule by rule; its coordinates are standardised states, and ``size`` with
+the step ``rms`` is the distance a step moves them, in units of the reference's own spread.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vgf.language.decoding import Samples, Sampling, decode
+from vgf.language.heads import ValueHeads
+from vgf.language.reference import Prompts, Reference
+from vgf.transport import Budget, transport
+from vgf.transport.landscape import Critic
+
+__all__ = ["hidden"]
+
+
+def hidden(
+    reference: Reference,
+    heads: ValueHeads,
+    prompts: Prompts,
+    particles: int,
+    sampling: Sampling,
+    seed: int,
+    budget: Budget,
+    *,
+    rule: str = "grad_step",
+    step: str = "rms",
+    aggregate: str = "mean",
+    alpha: float = 1.0,
+    gate: float | None = None,
+    random: bool = False,
+) -> Samples:
+    """Decode with the flow at every token; budget 0 gives the reference's samples, token for token.
+
+    Args:
+        particles: N; those of a prompt are coupled by the rules that couple (vgf).
+        budget: steps a token, and size of a step.
+        rule, step, aggregate, alpha, gate: see :func:`vgf.transport.transport`.
+        random: the control: the same steps along random directions.
+    """
+    batch, noise = len(prompts.texts), torch.Generator(reference.device).manual_seed(seed)
+    context = torch.zeros(batch, 1, device=reference.device)
+
+    def change(state: Tensor) -> Tensor:  # [B*N, 1, width]
+        x = heads.standardised(state[:, -1]).view(batch, particles, -1)
+        critic = _straight(x, noise) if random else lambda context, x: heads(x)
+        moved = transport(
+            rule, context, x, budget=budget, critic=critic, step=step, aggregate=aggregate, alpha=alpha, gate=gate,
+            low=float("-inf"), high=float("inf"),
+        )  # fmt: skip
+        return heads.restored(moved.particles).view_as(state).to(state.dtype)
+
+    if budget.steps == 0 or budget.size == 0:
+        return decode(reference, prompts, particles, sampling, seed)
+    return decode(reference, prompts, particles, sampling, seed, layer=heads.layer, change=change)
+
+
+def _straight(x: Tensor, generator: torch.Generator) -> Critic:
+    """A value that rises along one random direction per particle."""
+    direction = torch.randn(x.shape, generator=generator, device=x.device).flatten(0, 1)
+    return lambda context, x: (x * direction).sum(-1).unsqueeze(0)

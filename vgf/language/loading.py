@@ -1,0 +1,152 @@
+"""A language run's files, and the policy made from them.
+
+``checkpoints/heads.safetensors`` holds the value heads; ``text.json`` says where reference and reward are.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from vgf.config import Config, MethodConfig
+from vgf.errors import UserError
+from vgf.files import atomic_path, atomic_write_text
+from vgf.language.decoding import Sampling
+from vgf.language.heads import ValueHeads
+from vgf.language.hub import extra
+from vgf.language.models import load_reference
+from vgf.language.policy import TextPolicy, Values
+from vgf.language.reference import Reference
+from vgf.language.rewards import load_reward
+from vgf.language.scorers import scorer
+from vgf.methods import load_method
+
+__all__ = [
+    "heads_path",
+    "load_heads",
+    "load_text",
+    "note_parts",
+    "open_reference",
+    "precision",
+    "sampling_of",
+    "save_heads",
+    "text_json",
+]
+
+
+def heads_path(run_dir: Path) -> Path:
+    """Where a run keeps its value heads."""
+    return run_dir / "checkpoints" / "heads.safetensors"
+
+
+def text_json(run_dir: Path) -> Path:
+    """Where a run says what it is made of."""
+    return run_dir / "text.json"
+
+
+def precision(config: Config) -> torch.dtype:
+    """The reference's number format: bfloat16, unless the configuration says otherwise."""
+    return torch.float32 if config.text.dtype == "float32" else torch.bfloat16
+
+
+def sampling_of(config: Config) -> Sampling:
+    """How a run draws tokens."""
+    text = config.text
+    return Sampling(text.new_tokens, text.temperature, text.top_k, text.top_p)
+
+
+def open_reference(config: Config, device: torch.device) -> Reference:
+    """The run's reference model, with its adapter where there is one.
+
+    Raises:
+        UserError: it cannot be had or loaded.
+    """
+    cache = Path(config.text.cache).expanduser()
+    model, tokenizer = load_reference(config.text.model, cache, precision(config), device)
+    if config.text.adapter is not None:
+        folder = Path(config.text.adapter).expanduser()
+        if not (folder / "adapter_config.json").is_file():
+            raise UserError(f"text.adapter={folder} holds no adapter_config.json; give a folder that PEFT has saved")
+        model = extra("peft").PeftModel.from_pretrained(model, folder).merge_and_unload()
+    return Reference(model, tokenizer)
+
+
+def save_heads(run_dir: Path, heads: dict[str, ValueHeads]) -> None:
+    """Write value heads under their names."""
+    tensors = {f"{name}.{key}": value for name, net in heads.items() for key, value in net.state_dict().items()}
+    sizes = {
+        name: {"width": len(net.mean), "layer": net.layer, "hidden": net.hidden, "heads": net.net.heads}
+        for name, net in heads.items()
+    }
+    with atomic_path(heads_path(run_dir)) as path:
+        save_file({key: value.contiguous() for key, value in tensors.items()}, path, {"sizes": json.dumps(sizes)})
+
+
+def load_heads(run_dir: Path, device: torch.device) -> dict[str, ValueHeads]:
+    """Read value heads; none where there is no file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = heads_path(run_dir)
+    if not path.is_file():
+        return {}
+    try:
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as file:
+            sizes: dict[str, Any] = json.loads(file.metadata()["sizes"])
+        tensors = load_file(path, device=str(device))
+        found = {}
+        for name, size in sizes.items():
+            found[name] = ValueHeads(**size).to(device)
+            own = {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")}
+            found[name].load_state_dict(own)
+            found[name].eval().requires_grad_(False)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}); delete it to fit the heads anew") from error
+    return found
+
+
+def load_text(
+    run_dir: Path, config: Config, *, method: str | MethodConfig | None = None, device: str | torch.device = "cpu"
+) -> TextPolicy:
+    """The policy of a language run: reference, reward and heads as it was trained with.
+
+    Raises:
+        UserError: a part of it cannot be found any more, or is damaged.
+    """
+    device = torch.device(device)
+    try:
+        parts = json.loads(text_json(run_dir).read_text())
+        kept, name = parts["reward_path"], parts["proxy"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{text_json(run_dir)} cannot be read ({error}); the run has not come so far") from error
+    reward = (
+        scorer(name)
+        if kept is None
+        else load_reward("reward", Path(kept), device, precision(config), config.text.reward.max_length)
+    )
+    heads = load_heads(run_dir, device)
+    chosen = load_method(method) if isinstance(method, str) else method or config
+    text = config.text
+    return TextPolicy(
+        open_reference(config, device),
+        Values(reward, heads.get("heads"), heads.get("tokens")),
+        chosen,
+        sampling_of(config),
+        chat=text.chat,
+        batch=text.batch,
+    )
+
+
+def note_parts(run_dir: Path, **parts: Any) -> None:
+    """Add to what ``text.json`` says."""
+    path = text_json(run_dir)
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    atomic_write_text(path, json.dumps(known | parts, indent=2) + "\n")

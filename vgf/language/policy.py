@@ -1,0 +1,203 @@
+"""A reference language model and its value, moved by any rule at any budget, per call.
+
+``TextPolicy.generate(prompts, budget=Budget(...), seed=0)`` is to text what ``Policy.act`` is to control: nothing is
+retrained to turn the budget up or down.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vgf.config import MethodConfig
+from vgf.errors import UserError
+from vgf.language.decoding import Samples, Sampling, decode
+from vgf.language.heads import ValueHeads
+from vgf.language.reference import Prompts, Reference
+from vgf.language.rewards import RewardModel
+from vgf.language.rules import get_text_rule
+from vgf.language.scorers import Scorer, require_gradient
+from vgf.methods import configured_budget, load_method
+from vgf.transport import Budget
+
+__all__ = ["Generation", "TextPolicy", "Values"]
+
+Reward = RewardModel | Scorer
+
+
+@dataclass(frozen=True)
+class Values:
+    """What rules look at, and what selects.
+
+    Attributes:
+        reward: scores finished texts (the proxy).
+        heads: read the residual stream; None where none were fitted.
+        tokens: read a state and the next token; None where none were fitted.
+    """
+
+    reward: Reward
+    heads: ValueHeads | None = None
+    tokens: ValueHeads | None = None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Particles of B prompts, moved and unmoved.
+
+    Attributes:
+        moved: N completions a prompt.
+        twins: the same noise, carried by the reference alone; the moved ones themselves at budget 0.
+        rewards: of the moved ones, [B, N].
+        twin_rewards: [B, N].
+        seconds: wall clock of the batch: decoding, moving and scoring what is selected from.
+        law: whether the moved ones' log probabilities are those of a law that does not look at their noise, so that
+            their difference from the reference's estimates a KL divergence.
+    """
+
+    moved: Samples
+    twins: Samples
+    rewards: Tensor
+    twin_rewards: Tensor
+    seconds: float
+    law: bool = True
+
+    def best(self) -> tuple[Samples, Tensor]:
+        """The completion of highest reward, moved or not, as [B, 1, T], and its place among the 2N, [B, 1]."""
+        chosen = torch.cat([self.rewards, self.twin_rewards], 1).argmax(1, keepdim=True)
+        return self.moved.beside(self.twins)[chosen], chosen
+
+
+class TextPolicy:
+    """Generates text with the particles of a reference, moved along value gradients.
+
+    Args:
+        reference: source of particles.
+        values: what moves them and selects.
+        method: what a call that names no method uses.
+        sampling: how tokens are drawn.
+        chat: prompts go through the chat template.
+        batch: prompts decoded side by side.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        values: Values,
+        method: MethodConfig,
+        sampling: Sampling,
+        *,
+        chat: bool = False,
+        batch: int = 12,
+    ) -> None:
+        self.reference, self.values, self.method, self.sampling = reference, values, method, sampling
+        self.chat, self.batch = chat, batch
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        budget: Budget | None = None,
+        seed: int = 0,
+        method: str | MethodConfig | None = None,
+    ) -> list[str]:
+        """Complete each prompt with the particle of highest reward, moved ones and unmoved ones alike.
+
+        Args:
+            prompts: B texts, not empty.
+            budget: how far particles may move; fields left None, and None itself, mean the configured budget.
+                ``Budget(steps=0)`` is best-of-N of the reference.
+            seed: of the particles' noise; the same seed, prompts and budget give the same text.
+            method: a name such as ``hidden``, or a configuration; None: the run's own.
+
+        Returns:
+            B completions, without their prompts.
+
+        Raises:
+            UserError: unusable prompts, an unknown method, one whose value this policy does not have.
+        """
+        chosen = load_method(method) if isinstance(method, str) else method or self.method
+        texts = []
+        for batch in self.batches(prompts):
+            best, _ = self.move(batch, budget, seed, chosen).best()
+            texts += self.texts(best)
+        return texts
+
+    def batches(self, prompts: Sequence[str]) -> list[Prompts]:
+        """Prompts in the reference's tokens, as many side by side as are decoded at once."""
+        room = self.sampling.new_tokens
+        return [
+            self.reference.prompts(prompts[i : i + self.batch], chat=self.chat, new_tokens=room, first=i)
+            for i in range(0, max(len(prompts), 1), self.batch)
+        ]
+
+    def move(
+        self,
+        prompts: Prompts,
+        budget: Budget | None,
+        seed: int,
+        method: MethodConfig,
+        *,
+        values: Values | None = None,
+        unmoved: Generation | None = None,
+    ) -> Generation:
+        """Carry N particles of each prompt to tokens, with and without the move, and score them.
+
+        Args:
+            values: in the place of the policy's own.
+            unmoved: the same call at budget 0, where it has been made: its twins, scores and seconds are taken over.
+        """
+        began, how = time.perf_counter(), method.transport
+        rule, values = get_text_rule(how.rule), values or self.values
+        budget = (budget or Budget()).filled(configured_budget(method))
+        if unmoved is None:
+            twins = decode(self.reference, prompts, how.particles, self.sampling, seed)
+            rewards = self.score(twins, values.reward)
+            unmoved = Generation(twins, twins, rewards, rewards, time.perf_counter() - began)
+            began = time.perf_counter()
+        twins, twin_rewards = unmoved.twins, unmoved.twin_rewards
+        if budget.steps == 0 or budget.size == 0:
+            return unmoved
+        options = {key: value for key, value in self._options(method).items() if key in rule.options}
+        moved = rule.move(
+            self.reference, self._value(rule.value, method, values), prompts, how.particles, self.sampling, seed,
+            budget, **options,
+        )  # fmt: skip
+        rewards = self.score(moved, values.reward)
+        if how.keep_best:
+            moved = moved.where(rewards >= twin_rewards, twins)
+            rewards = torch.maximum(rewards, twin_rewards)
+        seconds = unmoved.seconds + time.perf_counter() - began
+        return Generation(moved, twins, rewards, twin_rewards, seconds, law=rule.value != "reward")
+
+    def _options(self, method: MethodConfig) -> dict[str, Any]:
+        how = method.transport
+        named = {"aggregate": how.aggregate, "alpha": how.alpha, "gate": how.gate}
+        return named | ({"step": how.step} if how.step else {}) | dict(how.options)
+
+    def _value(self, kind: str, method: MethodConfig, values: Values) -> RewardModel | ValueHeads:
+        if kind == "reward":
+            require_gradient(values.reward)
+            assert isinstance(values.reward, RewardModel)
+            return values.reward
+        heads = {"heads": values.heads, "tokens": values.tokens}[kind]
+        if heads is None:
+            raise UserError(f"method={method.method} needs value heads, and none have been fitted")
+        return heads
+
+    def samples(self, prompts: Prompts, particles: int, seed: int) -> Samples:
+        """Samples of the reference alone."""
+        return decode(self.reference, prompts, particles, self.sampling, seed)
+
+    def texts(self, samples: Samples) -> list[str]:
+        """The completions of samples, prompt by prompt, particle by particle."""
+        return self.reference.texts(samples.tokens.flatten(0, 1), samples.mask.flatten(0, 1))
+
+    def score(self, samples: Samples, reward: Reward) -> Tensor:
+        """Rewards [B, N] of completions."""
+        prompts = [prompt for prompt in samples.prompts.texts for _ in range(samples.tokens.shape[1])]
+        scores = reward(prompts, self.texts(samples))
+        return torch.tensor(scores, device=samples.tokens.device).view(samples.tokens.shape[:2])

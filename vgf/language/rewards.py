@@ -1,0 +1,149 @@
+"""Reward models: finished texts to numbers, and numbers to gradients at the reference's token embeddings.
+
+A reward reads prompt and completion as one text. One that shares its tokenizer with the reference can also read the
+reference's tokens as they are, or embeddings in their place; only then does it have a gradient there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vgf.errors import UserError
+from vgf.language.decoding import Samples
+from vgf.language.reference import Reference, left_padded
+
+__all__ = ["RewardModel", "load_reward"]
+
+_ROWS_AT_ONCE = 64
+
+
+class RewardModel:
+    """A sequence classifier with one output.
+
+    Attributes:
+        name: what errors and reports call it.
+        model, tokenizer: of transformers.
+        max_length: tokens it reads; longer texts lose their beginning.
+    """
+
+    has_gradient = True
+
+    def __init__(self, name: str, model: Any, tokenizer: Any, max_length: int = 512) -> None:
+        self.name, self.model, self.tokenizer = name, model.eval().requires_grad_(False), tokenizer
+        self.max_length = max_length
+        if model.config.num_labels != 1:
+            raise UserError(f"{name} has {model.config.num_labels} outputs; a reward model has one")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def embeddings(self) -> Tensor:
+        """Token embeddings [V, d]."""
+        return self.model.get_input_embeddings().weight.detach()
+
+    def shares_tokens(self, reference: Reference) -> bool:
+        """Whether a token means the same to both, so that gradients at embeddings carry over."""
+        same_rows = len(self.embeddings) == len(reference.embeddings)
+        return same_rows and self.tokenizer.get_vocab() == reference.tokenizer.get_vocab()
+
+    def require_gradient(self, reference: Reference) -> None:
+        """Refuse to guide a reference whose tokens it does not share.
+
+        Raises:
+            UserError: different tokenizers; the line names the rules that do not need a gradient.
+        """
+        if not self.shares_tokens(reference):
+            raise UserError(
+                f"{self.name} and the reference have different tokenizers, so its gradient does not reach the "
+                "reference's tokens; train the reward on the reference's first blocks (reward.model=reference), or use "
+                "method=hidden, whose value heads only need the reward's scores"
+            )
+
+    @torch.no_grad()
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
+        """Rewards of K texts, prompt and completion put together.
+
+        Raises:
+            UserError: when one of them is not a number.
+        """
+        texts = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
+        rows = [self._encode(text) for text in texts]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # rows of like length side by side
+        scores = [0.0] * len(rows)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            chosen = order[start : start + _ROWS_AT_ONCE]
+            ids, mask = left_padded([rows[i] for i in chosen], self.tokenizer.pad_token_id)
+            values = self._run(mask.to(self.device), input_ids=ids.to(self.device))
+            for i, value in zip(chosen, values.tolist(), strict=True):
+                scores[i] = value
+        bad = [i for i, score in enumerate(scores) if score != score]
+        if bad:
+            raise UserError(f"{self.name} scores {texts[bad[0]][:60]!r} as nan; it cannot be used as a reward")
+        return scores
+
+    def _encode(self, text: str) -> list[int]:
+        """Token ids of a text, its end kept where it is too long; encoders get their special tokens."""
+        ids = list(self.tokenizer(text, truncation=False)["input_ids"])
+        return ids if len(ids) <= self.max_length else [*ids[:1], *ids[len(ids) - self.max_length + 1 :]]
+
+    def _run(self, mask: Tensor, **inputs: Tensor) -> Tensor:
+        positions = {}
+        if "position_ids" in self.model.forward.__code__.co_varnames and self.model.config.is_decoder is not None:
+            positions["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)
+        return self.model(**inputs, **positions, attention_mask=mask.long()).logits[:, 0].float()
+
+    def at_embeddings(self, samples: Samples, embedded: Tensor) -> Tensor:
+        """Rewards [B, N] of embeddings [B, N, T, d] put in the place of the samples' tokens; differentiable in them.
+
+        What the samples' mask leaves out, and end tokens, is not read.
+        """
+        batch, particles, length, width = embedded.shape
+        prompts, rows = samples.prompts, batch * particles
+        before = self.model.get_input_embeddings()(prompts.ids).repeat_interleave(particles, 0)  # [B*N, P, d]
+        whole = torch.cat([before, embedded.view(rows, length, width).to(before.dtype)], 1)
+        seen = torch.cat([prompts.mask.repeat_interleave(particles, 0), self._read(samples).flatten(0, 1)], 1)
+        # Padding goes to the left, in the order that is there: the last position is then the last token read.
+        order = seen.long().argsort(dim=1, stable=True)
+        whole = whole.gather(1, order.unsqueeze(-1).expand_as(whole))
+        return self._run(seen.gather(1, order), inputs_embeds=whole).view(batch, particles)
+
+    def gradient(self, samples: Samples, embedded: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Rewards [B, N] and their gradient at embeddings [B, N, T, d], by default those of the samples' tokens."""
+        with torch.enable_grad():
+            if embedded is None:
+                embedded = self.model.get_input_embeddings()(samples.tokens).float()
+            x = embedded.detach().requires_grad_()
+            values = self.at_embeddings(samples, x)
+            (g,) = torch.autograd.grad(values.sum(), x)
+        return values.detach(), g.nan_to_num(0.0, 0.0, 0.0)
+
+    def _read(self, samples: Samples) -> Tensor:
+        """[B, N, T]: generated tokens that are not end tokens."""
+        special = torch.tensor(self.tokenizer.all_special_ids, device=samples.tokens.device)
+        return samples.mask & ~torch.isin(samples.tokens, special)
+
+
+def load_reward(name: str, path: Path, device: torch.device, dtype: torch.dtype, max_length: int = 512) -> RewardModel:
+    """Load a reward model that was saved with its tokenizer.
+
+    Raises:
+        UserError: no sequence classifier there, or more than one output.
+    """
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} holds no reward model ({str(error).splitlines()[0]})") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return RewardModel(name, model.to(device), tokenizer, max_length)

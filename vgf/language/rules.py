@@ -1,0 +1,62 @@
+"""The table of rules for text, and what each of them needs.
+
+As in control, a rule says where the value gradient acts and how; all of them are noise-coupled: budget 0 gives back
+the reference's samples, token for token. ``value`` says what a rule looks at: ``heads`` read the residual stream,
+``tokens`` a state and the next token, ``reward`` is the reward model itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from vgf.errors import UserError, did_you_mean
+from vgf.language.decoding import Samples
+from vgf.language.gumbel import embedding, gumbel, logits
+from vgf.language.hidden import hidden
+from vgf.language.token_values import expected, tilt
+from vgf.transport import Budget
+
+__all__ = ["TEXT_RULES", "TextRule", "get_text_rule"]
+
+
+@dataclass(frozen=True)
+class TextRule:
+    """One row of the table.
+
+    Attributes:
+        move: (reference, value, prompts, particles, sampling, seed, budget, **options) -> samples.
+        value: what it looks at.
+        budget: what a budget that leaves fields open means.
+        source: where it comes from.
+    """
+
+    move: Callable[..., Samples]
+    value: Literal["heads", "tokens", "reward"]
+    budget: Budget
+    source: str
+
+    @property
+    def options(self) -> list[str]:
+        """Names of the rule's own options."""
+        return [p.name for p in inspect.signature(self.move).parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+
+TEXT_RULES: dict[str, TextRule] = {
+    "hidden": TextRule(hidden, "heads", Budget(4, 0.1), "ours: transport in the residual stream, at every token"),
+    "gumbel": TextRule(gumbel, "reward", Budget(3, 1.0), "ours: noise-coupled projected flow"),
+    "embedding": TextRule(embedding, "reward", Budget(4, 0.1), "VGF: flow in embedding space, decode once"),
+    "logits": TextRule(logits, "reward", Budget(2, 1.0), "straight-through, in the manner of SEA"),
+    "expected": TextRule(expected, "tokens", Budget(1, 1.0), "QGF eqs. 7, 9 at the expected next embedding"),
+    "tilt": TextRule(tilt, "tokens", Budget(1, 1.0), "no gradient: p(v) exp(w Q(h, v)) over the likeliest tokens"),
+}
+
+
+def get_text_rule(name: str) -> TextRule:
+    """Return a row of the table; UserError with the nearest names when there is none."""
+    if name not in TEXT_RULES:
+        near = did_you_mean(name, TEXT_RULES)
+        raise UserError(f"there is no rule {name!r} for text; use one of {', '.join(TEXT_RULES)}.{near}")
+    return TEXT_RULES[name]

@@ -1,0 +1,35 @@
+"""``vgf.load``: the policy of a run directory, whichever domain it is of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vgf import policy
+from vgf.config import MethodConfig
+from vgf.language.loading import load_text, text_json
+from vgf.rundir import read_config
+
+__all__ = ["load"]
+
+
+def load(run_dir: str | Path, *, method: str | MethodConfig | None = None, device: str | torch.device = "cpu") -> Any:
+    """Load a run's policy, with method and budget as configured.
+
+    Args:
+        run_dir: directory of a training run.
+        method: what a call that names no method uses; None: the run's own, at its own budget.
+        device: where the networks live.
+
+    Returns:
+        A :class:`vgf.policy.Policy` (``act``), or a :class:`vgf.language.policy.TextPolicy` (``generate``).
+
+    Raises:
+        UserError: when the directory is no run, or a part of it is missing or damaged.
+    """
+    folder = Path(run_dir)
+    if text_json(folder).is_file():
+        return load_text(folder, read_config(folder), method=method, device=device)
+    return policy.load(folder, method=method, device=device)

@@ -24,28 +24,20 @@ import torch
 from vgf.config import Config
 from vgf.errors import UserError
 from vgf.files import atomic_write_text
-from vgf.language.evaluation import (
-    TEXT_COLUMNS,
-    TextPoint,
-    evaluate,
-    example_rows,
-    more_candidates,
-    moving,
-    sharper,
-)
-from vgf.language.loading import load_heads, note_parts, open_reference, precision, sampling_of
+from vgf.language.evaluation import TEXT_COLUMNS, evaluate, example_rows
+from vgf.language.loading import load_heads, note_parts, open_reference, precision, text_policy
 from vgf.language.models import find_model
-from vgf.language.policy import TextPolicy, Values
+from vgf.language.policy import Values
 from vgf.language.problem import TextProblem
 from vgf.language.rows import read_texts
-from vgf.language.rules import TEXT_RULES
-from vgf.language.scorers import probe_reward, scorer
+from vgf.language.scorers import probe_reward
 from vgf.language.settings import RewardConfig
 from vgf.language.text import Reviews, movie_reviews, openings, split
-from vgf.methods import knob_of, load_method
+from vgf.methods import knob_of
 from vgf.progress import progress_bar
 from vgf.report.text_report import write_text_report
 from vgf.rundir import RunDirectory
+from vgf.tasks.llm_points import pick_budget, points_of
 from vgf.tasks.llm_rewards import find_reward
 
 __all__ = ["prepare", "score", "solve"]
@@ -54,7 +46,20 @@ _PARTS = {"reward": 0.4, "gold": 0.4, "prompts": 0.2}  # of the reviews; no revi
 
 
 def solve(config: Config, run: RunDirectory, trainer: ModuleType, device: torch.device) -> None:
-    """Prepare, train what the method needs, evaluate, report."""
+    """Prepare, train what the method needs, evaluate, report.
+
+    Raises:
+        UserError: whatever keeps a part from being had; and when the memory does not suffice, with the keys to lower.
+    """
+    try:
+        _solve(config, run, trainer, device)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise UserError(
+            "out of memory; lower text.batch, transport.particles or text.new_tokens, and text.reward.batch_size in training"
+        ) from error
+
+
+def _solve(config: Config, run: RunDirectory, trainer: ModuleType, device: torch.device) -> None:
     if config.mode == "train":
         run.claim(config)
     problem = prepare(config, device)
@@ -121,7 +126,7 @@ def _prompts(config: Config, parts: Mapping[str, Reviews]) -> tuple[list[str], l
 
 def _probe(config: Config, reference: Any, reward: Any, prompts: list[str]) -> list[str]:
     """What empty, repeated and very long answers score; warnings are told before anything is trained."""
-    policy = TextPolicy(reference, Values(reward), config, sampling_of(config), chat=config.text.chat)
+    policy = text_policy(config, reference, Values(reward))
     answers = [
         text for batch in policy.batches(prompts) for text in policy.texts(policy.samples(batch, 1, config.seed))
     ]
@@ -133,10 +138,13 @@ def _probe(config: Config, reference: Any, reward: Any, prompts: list[str]) -> l
 
 def score(config: Config, problem: TextProblem, run: RunDirectory, device: torch.device) -> None:
     """Evaluate on the held-out prompts, write ``eval.csv``, ``samples.json`` and the report, and print its table."""
-    policy, points = _policy(config, problem, run, device), []
-    for name in [config.method, *config.text.controls]:
-        points += _POINTS.get(name, _method_points)(name, config, run, device)
-    _describe(config, problem, run)
+    heads, picked = load_heads(run.path, device), "auto" if config.budget.auto else "before"
+    policy = text_policy(config, problem.reference, Values(problem.reward, heads.get("heads"), heads.get("tokens")))
+    if config.budget.auto:
+        config = pick_budget(config, policy, problem)
+        run.note_auto_budget(config.method, config.budget)
+    points = points_of(config, heads)
+    _describe(config, problem, run, picked)
     seeds = [config.eval.seed + k for k in range(config.text.seeds)]
     rows: list[dict[str, Any]] = []
     examples: list[dict[str, Any]] = []
@@ -156,53 +164,7 @@ def score(config: Config, problem: TextProblem, run: RunDirectory, device: torch
     print(f"\n{table}\n\nreport: {run.path / 'report.html'}\ncurve:  {run.path / 'curve.png'}")
 
 
-def _policy(config: Config, problem: TextProblem, run: RunDirectory, device: torch.device) -> TextPolicy:
-    heads = load_heads(run.path, device)
-    values = Values(problem.reward, heads.get("heads"), heads.get("tokens"))
-    text = config.text
-    return TextPolicy(problem.reference, values, config, sampling_of(config), chat=text.chat, batch=text.batch)
-
-
-def _method_points(name: str, config: Config, run: RunDirectory, device: torch.device) -> list[TextPoint]:
-    """The configured method over its budgets; another one at its own."""
-    if name != config.method:
-        other = load_method(name)
-        other.transport.particles = config.transport.particles
-        return [moving(name, other, knob_of(other), config.text.seeds)]
-    own, sweep = knob_of(config), config.sweep if config.eval.budgets is None else config.eval.budgets
-    return [
-        moving(name, config, knob, config.text.seeds if knob == own else config.text.sweep_seeds)
-        for knob in sorted({own, *map(float, sweep)} - {0.0})
-    ]
-
-
-def _random(name: str, config: Config, run: RunDirectory, device: torch.device) -> list[TextPoint]:
-    """The same budget along random directions, where the rule has a direction."""
-    if "random" not in TEXT_RULES[config.transport.rule].options:
-        return []
-    return [moving(name, config, knob_of(config), config.text.seeds, random=True)]
-
-
-def _length(name: str, config: Config, run: RunDirectory, device: torch.device) -> list[TextPoint]:
-    """The same method, guided by nothing but length; only value heads can follow it."""
-    heads = load_heads(run.path, device)
-    if TEXT_RULES[config.transport.rule].value != "heads" or "length" not in heads:
-        return []
-    return [moving(name, config, knob_of(config), config.text.sweep_seeds, Values(scorer("length"), heads["length"]))]
-
-
-def _sharper(name: str, config: Config, run: RunDirectory, device: torch.device) -> list[TextPoint]:
-    return [sharper(config.text.sharper, config.text.seeds)]
-
-
-def _best_of_n(name: str, config: Config, run: RunDirectory, device: torch.device) -> list[TextPoint]:
-    return more_candidates([n for n in config.text.candidates if n > config.transport.particles], config.text.seeds)
-
-
-_POINTS = {"random": _random, "length": _length, "temperature": _sharper, "best_of_n": _best_of_n}
-
-
-def _describe(config: Config, problem: TextProblem, run: RunDirectory) -> None:
+def _describe(config: Config, problem: TextProblem, run: RunDirectory, picked: str) -> None:
     """Write what the report says about the run into ``text.json``."""
     text = config.text
     note_parts(
@@ -210,7 +172,7 @@ def _describe(config: Config, problem: TextProblem, run: RunDirectory) -> None:
         method=config.method,
         knob=config.transport.knob,
         budget=knob_of(config),
-        picked="auto" if config.budget.auto else "before",
+        picked=picked,
         particles=config.transport.particles,
         seeds=text.seeds,
         prompts=len(problem.held_out),

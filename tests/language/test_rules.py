@@ -11,6 +11,7 @@ from tests.language.tiny import KINDS, classifier, count_good, reference, values
 from vgf.config import MethodConfig
 from vgf.errors import UserError
 from vgf.language.decoding import Sampling, decode
+from vgf.language.limits import Limits
 from vgf.language.policy import TextPolicy, Values
 from vgf.language.rules import TEXT_RULES, get_text_rule
 from vgf.language.scorers import scorer
@@ -125,6 +126,33 @@ def test_a_reward_without_a_gradient_is_refused_where_one_is_needed(policy: Text
                 policy.move(batch, None, 0, _method(name), values=blind)
         else:
             policy.move(batch, None, 0, _method(name), values=blind)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_radius_of_nothing_moves_nothing(policy: TextPolicy, name: str) -> None:
+    batch, far = policy.batches(PROMPTS)[0], Budget(steps=4, size=5.0, radius=1e-6)
+    if not TEXT_RULES[_method(name).transport.rule].radius:
+        with pytest.raises(UserError, match="has no radius"):
+            policy.move(batch, far, 0, _method(name))
+        return
+    generation = policy.move(batch, far, 0, _method(name))
+    assert torch.equal(generation.moved.tokens, generation.twins.tokens)
+
+
+@pytest.mark.parametrize("limits", [Limits(changed=0.5), Limits(nll_rise=0.2), Limits(changed=0.0)])
+def test_limits_hold_for_every_particle(policy: TextPolicy, limits: Limits) -> None:
+    limited = TextPolicy(policy.reference, policy.values, policy.method, policy.sampling, limits=limits)
+    batch, far, method = policy.reference.prompts(PROMPTS), Budget(steps=4, size=1.0), _method("hidden", particles=32)
+    free, generation = policy.move(batch, far, 0, method), limited.move(batch, far, 0, method)
+    assert limits.kept(policy.reference, generation.moved, generation.twins).all()
+    assert not limits.kept(policy.reference, free.moved, free.twins).all(), "the limit should bind somewhere"
+    torch.testing.assert_close(generation.rewards, policy.score(generation.moved, policy.values.reward))
+
+
+@pytest.mark.parametrize("wrong", [{"changed": 1.5}, {"nll_rise": -1.0}])
+def test_limits_out_of_range_name_their_key(wrong: dict) -> None:
+    with pytest.raises(UserError, match=f"text.limits.{next(iter(wrong))}"):
+        Limits(**wrong)
 
 
 def test_heads_that_were_not_fitted_are_missed(policy: TextPolicy) -> None:

@@ -113,6 +113,16 @@ def test_evaluating_again_trains_nothing(files: Path, run: Path) -> None:
     assert heads == (run / "checkpoints" / "heads.safetensors").read_bytes()
 
 
+def test_a_budget_chosen_by_the_judge_is_one_of_the_sweep_and_is_kept(run: Path) -> None:
+    more = ["mode=eval", f"run={run}", "budget=auto", "eval.budgets=[0.1,0.5]", "text.controls=[]", "text.seeds=1"]
+    status, output = run_main(more)
+    assert status == 0, output
+    chosen = json.loads((run / "auto_budget.json").read_text())["hidden"]["size"]
+    assert chosen in (0.0, 0.1, 0.5)
+    assert f"budget=auto: size {chosen:g}" in output
+    assert json.loads((run / "text.json").read_text())["picked"] == "auto"
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from vgf.errors import UserError
 from vgf.language.decoding import Sampling
+from vgf.language.limits import Limits
 from vgf.language.rules import TEXT_RULES, get_text_rule
 from vgf.methods import budget_at, knob_of, load_method, method_names
 from vgf.speed import choose
@@ -16,12 +17,14 @@ from vgf.transport.steps import STEPS
 __all__ = ["check_text"]
 
 _AT_LEAST = {
-    "held_out": 1, "opening": 1, "batch": 1, "seeds": 1, "sweep_seeds": 0, "heads.prompts": 2, "heads.hidden": 1,
-    "heads.heads": 1, "heads.steps": 1, "heads.batch_size": 1, "heads.learning_rate": 0, "heads.weight_decay": 0,
-    "sharper": 0,
+    "held_out": 1, "opening": 1, "batch": 1, "seeds": 1, "sweep_seeds": 0, "auto_prompts": 1, "sharper": 0,
+    "heads.prompts": 2, "heads.hidden": 1, "heads.heads": 1, "heads.steps": 1, "heads.batch_size": 1,
+    "heads.learning_rate": 0, "heads.weight_decay": 0,
 }  # fmt: skip
-_OF_REWARDS = {"words": 1, "layers": 1, "train_layers": 0, "lora": 1, "epochs": 0, "batch_size": 1, "learning_rate": 0,
-               "max_length": 2, "pairs": 1}  # fmt: skip
+_OF_REWARDS = {
+    "words": 1, "layers": 1, "train_layers": 0, "lora": 1, "epochs": 0, "batch_size": 1, "learning_rate": 0,
+    "max_length": 2, "pairs": 1,
+}  # fmt: skip
 _CONTROLS = ("best_of_n", "temperature", "random", "length")
 
 
@@ -43,6 +46,7 @@ def check_text(config: Any) -> None:
             raise UserError(f"text.{key}={value} is out of range; it must be at least {low}")
     choose("text.dtype", config.text.dtype, ("auto", "float32", "bfloat16"))
     Sampling(config.text.new_tokens, config.text.temperature, config.text.top_k, config.text.top_p)
+    Limits(config.text.limits.changed, config.text.limits.nll_rise)
     rule = get_text_rule(config.transport.rule)
     for option in config.transport.options:
         if option not in rule.options:

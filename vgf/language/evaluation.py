@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vgf.config import MethodConfig
 from vgf.language.decoding import Samples, decode
+from vgf.language.limits import share_changed
 from vgf.language.policy import Generation, Reward, TextPolicy, Values
 from vgf.methods import budget_at
 
@@ -185,7 +186,10 @@ class _Batch:
         if self.bar is not None:
             columns["beats_chosen"] = (scores["gold"] > self.bar).float().mean(1)
         if moved.tokens.shape == twins.tokens.shape:
-            columns |= {"tokens_changed": _changed(moved, twins).mean(1), "travelled": self._travelled(moved, twins)}
+            columns |= {
+                "tokens_changed": share_changed(moved, twins).mean(1),
+                "travelled": self._travelled(moved, twins),
+            }
         count = len(moved.prompts.texts)
         fixed = {"method": method, "budget": budget, "seed": self.seed, "seconds": generation.seconds / count}
         candidates = moved.tokens.shape[1] * (1 if same else 2)
@@ -251,12 +255,6 @@ def example_rows(examples: Sequence[Row], each: int = 12) -> list[Row]:
     for row in examples:
         kept.setdefault((row["method"], row["budget"]), []).append(row)
     return [row for rows in kept.values() for row in rows[:each]]
-
-
-def _changed(moved: Samples, twins: Samples) -> Tensor:
-    """Share of tokens that differ from the twin's, [B, N]."""
-    either = moved.mask | twins.mask
-    return ((moved.tokens != twins.tokens) & either).sum(-1) / either.sum(-1)
 
 
 def _distinct_bigrams(samples: Samples) -> Tensor:

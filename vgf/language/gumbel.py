@@ -69,7 +69,7 @@ def gumbel(
         if random:
             g = torch.randn(g.shape, generator=noise, device=g.device)
         phi = _coupled(table, samples, g, alpha) if coupled else g
-        moved = moved + budget.size * take(phi.flatten(2), None, None).view_as(moved)
+        moved = _within(moved + budget.size * take(phi.flatten(2), None, None).view_as(moved), budget.radius)
         samples = decode(reference, prompts, particles, sampling, seed, tilt=_tilt(moved * unit, table))
     return samples
 
@@ -106,6 +106,7 @@ def embedding(
         _, g = reward.gradient(samples, x)
         phi = _coupled(table, samples, g, alpha) if coupled else g
         x = x + budget.size * spread * take(phi.flatten(2), None, None).view_as(x)
+        x = twin + spread * _within((x - twin) / spread, budget.radius)
     return decode(reference, prompts, particles, sampling, seed, tilt=_tilt((x - twin) / spread * unit, table))
 
 
@@ -175,6 +176,14 @@ def _scaled(reward: RewardModel) -> tuple[Tensor, float]:
     """The reward's embeddings E [V, d], and the length that makes <A, E_v> of order 1 for A of RMS 1."""
     table = reward.embeddings
     return table, 1 / (table.shape[1] ** 0.5 * float(table.float().std()))
+
+
+def _within(moved: Tensor, radius: float | None) -> Tensor:
+    """Displacements [B, N, T, d] cut to an RMS of ``radius`` a particle."""
+    if radius is None:
+        return moved
+    length = moved.square().mean((2, 3), keepdim=True).sqrt()
+    return moved * (radius / length.clamp_min(1e-12)).clamp_max(1.0)
 
 
 def _tilt(moved: Tensor, table: Tensor) -> Tilt:

@@ -19,6 +19,7 @@ from vgf.files import atomic_path, atomic_write_text
 from vgf.language.decoding import Sampling
 from vgf.language.heads import ValueHeads
 from vgf.language.hub import extra
+from vgf.language.limits import Limits
 from vgf.language.models import load_reference
 from vgf.language.policy import TextPolicy, Values
 from vgf.language.reference import Reference
@@ -113,6 +114,20 @@ def load_heads(run_dir: Path, device: torch.device) -> dict[str, ValueHeads]:
     return found
 
 
+def text_policy(config: Config, reference: Reference, values: Values, method: MethodConfig | None = None) -> TextPolicy:
+    """A policy with a run's settings."""
+    text = config.text
+    return TextPolicy(
+        reference,
+        values,
+        method or config,
+        sampling_of(config),
+        chat=text.chat,
+        batch=text.batch,
+        limits=Limits(text.limits.changed, text.limits.nll_rise),
+    )
+
+
 def load_text(
     run_dir: Path, config: Config, *, method: str | MethodConfig | None = None, device: str | torch.device = "cpu"
 ) -> TextPolicy:
@@ -134,15 +149,8 @@ def load_text(
     )
     heads = load_heads(run_dir, device)
     chosen = load_method(method) if isinstance(method, str) else method or config
-    text = config.text
-    return TextPolicy(
-        open_reference(config, device),
-        Values(reward, heads.get("heads"), heads.get("tokens")),
-        chosen,
-        sampling_of(config),
-        chat=text.chat,
-        batch=text.batch,
-    )
+    values = Values(reward, heads.get("heads"), heads.get("tokens"))
+    return text_policy(config, open_reference(config, device), values, chosen)
 
 
 def note_parts(run_dir: Path, **parts: Any) -> None:

@@ -18,6 +18,7 @@ from vgf.config import MethodConfig
 from vgf.errors import UserError
 from vgf.language.decoding import Samples, Sampling, decode
 from vgf.language.heads import ValueHeads
+from vgf.language.limits import Limits
 from vgf.language.reference import Prompts, Reference
 from vgf.language.rewards import RewardModel
 from vgf.language.rules import get_text_rule
@@ -82,6 +83,7 @@ class TextPolicy:
         sampling: how tokens are drawn.
         chat: prompts go through the chat template.
         batch: prompts decoded side by side.
+        limits: on single texts.
     """
 
     def __init__(
@@ -93,7 +95,9 @@ class TextPolicy:
         *,
         chat: bool = False,
         batch: int = 12,
+        limits: Limits | None = None,
     ) -> None:
+        self.limits = limits or Limits()
         self.reference, self.values, self.method, self.sampling = reference, values, method, sampling
         self.chat, self.batch = chat, batch
 
@@ -153,6 +157,8 @@ class TextPolicy:
         began, how = time.perf_counter(), method.transport
         rule, values = get_text_rule(how.rule), values or self.values
         budget = (budget or Budget()).filled(configured_budget(method))
+        if budget.radius is not None and not rule.radius:
+            raise UserError(f"budget.radius={budget.radius:g}: rule {how.rule!r} has no radius; limit its size")
         if unmoved is None:
             twins = decode(self.reference, prompts, how.particles, self.sampling, seed)
             rewards = self.score(twins, values.reward)
@@ -166,6 +172,8 @@ class TextPolicy:
             self.reference, self._value(rule.value, method, values), prompts, how.particles, self.sampling, seed,
             budget, **options,
         )  # fmt: skip
+        if self.limits != Limits():
+            moved = moved.where(self.limits.kept(self.reference, moved, twins), twins)
         rewards = self.score(moved, values.reward)
         if how.keep_best:
             moved = moved.where(rewards >= twin_rewards, twins)

@@ -31,12 +31,15 @@ class TextRule:
         value: what it looks at.
         budget: what a budget that leaves fields open means.
         source: where it comes from.
+        radius: whether it knows ``budget.radius``: the RMS of a displacement, per position for ``hidden`` (standardised
+            states), over a whole particle for the others (units of ``size``).
     """
 
     move: Callable[..., Samples]
     value: Literal["heads", "tokens", "reward"]
     budget: Budget
     source: str
+    radius: bool = True
 
     @property
     def options(self) -> list[str]:
@@ -48,9 +51,9 @@ TEXT_RULES: dict[str, TextRule] = {
     "hidden": TextRule(hidden, "heads", Budget(4, 0.1), "ours: transport in the residual stream, at every token"),
     "gumbel": TextRule(gumbel, "reward", Budget(3, 1.0), "ours: noise-coupled projected flow"),
     "embedding": TextRule(embedding, "reward", Budget(4, 0.1), "VGF: flow in embedding space, decode once"),
-    "logits": TextRule(logits, "reward", Budget(2, 1.0), "straight-through, in the manner of SEA"),
-    "expected": TextRule(expected, "tokens", Budget(1, 1.0), "QGF eqs. 7, 9 at the expected next embedding"),
-    "tilt": TextRule(tilt, "tokens", Budget(1, 1.0), "no gradient: p(v) exp(w Q(h, v)) over the likeliest tokens"),
+    "logits": TextRule(logits, "reward", Budget(2, 1.0), "straight-through, in the manner of SEA", False),
+    "expected": TextRule(expected, "tokens", Budget(1, 1.0), "QGF eqs. 7, 9 at the expected next embedding", False),
+    "tilt": TextRule(tilt, "tokens", Budget(1, 1.0), "no gradient: p(v) exp(w Q(h, v)) over the likeliest", False),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-__all__ = ["FinetuneConfig", "HeadsConfig", "RewardConfig", "TextConfig"]
+__all__ = ["FinetuneConfig", "HeadsConfig", "LimitsConfig", "RewardConfig", "TextConfig"]
 
 _REFERENCE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _JUDGE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -63,6 +63,14 @@ class FinetuneConfig:
 
 
 @dataclass
+class LimitsConfig:
+    """A text that has moved further from its twin than this is its twin."""
+
+    changed: float | None = None  # share of tokens that may differ
+    nll_rise: float | None = None  # nats a token under the reference
+
+
+@dataclass
 class TextConfig:
     """A language run."""
 
@@ -87,8 +95,10 @@ class TextConfig:
         default_factory=lambda: RewardConfig(model=_JUDGE, train_layers=None, learning_rate=1e-4)
     )
     second: RewardConfig | None = field(default_factory=lambda: RewardConfig(model="vader"))
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    auto_prompts: int = 36  # budget=auto: training prompts on which the judge compares budgets
     sweep_seeds: int = 1  # of them for the budgets that are not the configured one
     controls: list[str] = field(
         default_factory=lambda: ["best_of_n", "temperature", "random", "tilt", "length"]

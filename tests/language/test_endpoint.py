@@ -1,4 +1,4 @@
-"""The judge behind a server: what it sends, what it reads, what it does when the server fails, and what it never says."""
+"""The judge behind a server: what it sends and reads, what it does when the server fails, what it never says."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread.join()
 
 
-def _refusal(prompts: list[str] = ["p"], completions: list[str] = ["c"], name: str = "endpoint:m") -> str:  # noqa: B006
+def _refusal() -> str:
     with pytest.raises(UserError) as caught:
-        scorer(name)(prompts, completions)
+        scorer("endpoint:m")(["p"], ["c"])
     message = str(caught.value)
     assert "\n" not in message
     assert KEY not in message
@@ -130,10 +130,10 @@ def test_grades_are_found(server: Server, text: str, grade: float) -> None:
 @pytest.mark.parametrize("text", ["good", "", "11", "0", "between 3 and 4", "On a scale of 1-10, 8", "-7 of 10"])
 def test_an_answer_without_a_grade_names_its_row(server: Server, text: str) -> None:
     server.replies = ["5", text]
-    with_one_at_a_time = scorer("endpoint:m")
-    assert with_one_at_a_time(["p"], ["first"]) == [5.0]
+    judge = scorer("endpoint:m")
+    assert judge(["p"], ["first"]) == [5.0]
     with pytest.raises(UserError, match="for row 1, not a number from 1 to 10") as caught:
-        with_one_at_a_time(["p", "p"], ["first", "second"])
+        judge(["p", "p"], ["first", "second"])
     assert repr(text) in str(caught.value)
 
 

@@ -1,0 +1,115 @@
+"""The rows of an evaluation, against numbers worked out by hand or from the samples themselves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.language.tiny import count_good, reference, values
+from vgf.language.decoding import Sampling, decode
+from vgf.language.evaluation import evaluate, example_rows, more_candidates, moving, sharper
+from vgf.language.limits import share_changed
+from vgf.language.policy import TextPolicy
+from vgf.language.scorers import scorer
+from vgf.methods import load_method
+
+PROMPTS = ["w1 w2 w3 ", "w4 ", "good w5 bad "]
+
+
+@pytest.fixture(scope="module")
+def policy() -> TextPolicy:
+    source = reference()
+    method = load_method("hidden")
+    method.transport.particles = 4
+    return TextPolicy(source, values(source), method, Sampling(6), batch=2)
+
+
+@pytest.fixture(scope="module")
+def found(policy: TextPolicy) -> tuple[list[dict], list[dict]]:
+    points = [moving("hidden", policy.method, 1.0, 1), sharper(0.5, 2), *more_candidates([6, 9], 2)]
+    judges = {"gold": scorer("regex:good"), "second": scorer("length")}
+    rows: list[dict] = []
+    examples: list[dict] = []
+    chosen = ["good", "w1", ""]
+    for some, shown in evaluate(policy, PROMPTS, points, judges, seeds=[4, 5], particles=4, chosen=chosen):
+        rows += some
+        examples += shown
+    return rows, examples
+
+
+def _row(rows: list[dict], method: str, prompt: int, seed: int = 4, budget: float | None = None) -> dict:
+    (row,) = (
+        r
+        for r in rows
+        if (r["method"], r["prompt"], r["seed"]) == (method, prompt, seed) and budget in (None, r["budget"])
+    )
+    return row
+
+
+def test_the_reference_is_its_own_twin(policy: TextPolicy, found: tuple) -> None:
+    for prompt in range(3):
+        row = _row(found[0], "reference", prompt)
+        samples = decode(
+            policy.reference, policy.reference.prompts(PROMPTS[prompt : prompt + 1], first=prompt), 4, Sampling(6), 4
+        )
+        texts = policy.texts(samples)
+        assert row["gold"] == pytest.approx(sum("good" in text.split() for text in texts) / 4)
+        assert row["tokens_changed"] == row["travelled"] == 0
+        assert row["kl"] == pytest.approx(0, abs=1e-3)
+        assert row["nll"] == pytest.approx(float(-samples.log_probs.sum() / samples.mask.sum()), rel=1e-3)
+        assert row["candidates"] == 4
+        assert row["beats_chosen"] == pytest.approx(
+            sum(("good" in text.split()) > ("good" in ["good", "w1", ""][prompt]) for text in texts) / 4
+        )
+
+
+def test_more_candidates_are_never_worth_less_to_the_proxy(found: tuple) -> None:
+    for prompt in range(3):
+        for seed in (4, 5):
+            few = _row(found[0], "reference", prompt, seed)["proxy_selected"]
+            six, nine = (_row(found[0], "best_of_n", prompt, seed, n) for n in (6, 9))
+            assert few <= six["proxy_selected"] <= nine["proxy_selected"]
+            assert six["seconds"] < nine["seconds"]
+            assert "gold" not in six, "further samples alone are just the reference"
+
+
+def test_six_candidates_are_the_first_six_samples(policy: TextPolicy, found: tuple) -> None:
+    prompts = policy.reference.prompts(PROMPTS)
+    rewards = policy.score(decode(policy.reference, prompts, 9, Sampling(6), 4), policy.values.reward)
+    for prompt in range(3):
+        for count in (6, 9):
+            best = _row(found[0], "best_of_n", prompt, budget=count)["proxy_selected"]
+            assert best == pytest.approx(float(rewards[prompt, :count].max()), abs=1e-5)
+
+
+def test_points_use_as_many_seeds_as_they_say(found: tuple) -> None:
+    seeds = {method: {r["seed"] for r in found[0] if r["method"] == method} for method in ("hidden", "temperature")}
+    assert seeds == {"hidden": {4}, "temperature": {4, 5}}
+    assert all("nll" not in r for r in found[0] if r["seed"] == 5), "NLL and KL are measured on the first seed"
+
+
+def test_sharper_samples_are_likelier(found: tuple) -> None:
+    mean = {m: sum(_row(found[0], m, p)["nll"] for p in range(3)) for m in ("reference", "temperature")}
+    assert mean["temperature"] < mean["reference"]
+
+
+def test_examples_mark_what_changed(found: tuple) -> None:
+    rows = example_rows(found[1], each=2)
+    assert len([r for r in rows if r["method"] == "hidden"]) == 2
+    for row in found[1]:
+        for k, (piece, changed) in enumerate(zip(row["after"], row["changed"], strict=True)):
+            assert changed == (k >= len(row["before"]) or row["before"][k] != piece)
+
+
+def test_share_changed_counts_either_text(policy: TextPolicy) -> None:
+    samples = decode(policy.reference, policy.reference.prompts(PROMPTS), 3, Sampling(6), 0)
+    other = decode(policy.reference, policy.reference.prompts(PROMPTS), 3, Sampling(6), 1)
+    shares = share_changed(samples, other)
+    for b in range(3):
+        for n in range(3):
+            a, c = (x.tokens[b, n][x.mask[b, n]].tolist() for x in (samples, other))
+            longest = max(len(a), len(c))
+            same = sum(p == q for p, q in zip(a, c, strict=False))
+            assert float(shares[b, n]) == pytest.approx((longest - same) / longest)
+    assert count_good([""], ["good bad good"]) == [1.0]
+    assert torch.equal(share_changed(samples, samples), torch.zeros(3, 3))

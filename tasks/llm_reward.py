@@ -24,7 +24,7 @@ import torch
 from vgf.config import Config
 from vgf.errors import UserError
 from vgf.files import atomic_write_text
-from vgf.language.evaluation import TEXT_COLUMNS, evaluate, example_rows
+from vgf.language.evaluation import TEXT_COLUMNS, example_rows
 from vgf.language.loading import load_heads, note_parts, open_reference, precision, text_policy
 from vgf.language.models import find_model
 from vgf.language.policy import Values
@@ -37,8 +37,9 @@ from vgf.methods import knob_of
 from vgf.progress import progress_bar
 from vgf.report.text_report import write_text_report
 from vgf.rundir import RunDirectory
-from vgf.tasks.llm_points import pick_budget, points_of
+from vgf.tasks.llm_points import pick_budget
 from vgf.tasks.llm_rewards import find_reward
+from vgf.tasks.llm_workers import evaluate_run, useful_processes
 
 __all__ = ["prepare", "score", "solve"]
 
@@ -55,7 +56,7 @@ def solve(config: Config, run: RunDirectory, trainer: ModuleType, device: torch.
         _solve(config, run, trainer, device)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise UserError(
-            "out of memory; lower text.batch, transport.particles or text.new_tokens, and text.reward.batch_size in training"
+            "out of memory; lower text.batch, transport.particles, text.new_tokens or text.reward.batch_size"
         ) from error
 
 
@@ -64,9 +65,11 @@ def _solve(config: Config, run: RunDirectory, trainer: ModuleType, device: torch
         run.claim(config)
     problem = prepare(config, device)
     if config.mode == "train":
+        warnings = _probe(config, problem)
         for label, line in problem.facts.items():
             run.note(label, line)
         note_parts(run.path, proxy=config.text.reward.model, reward_path=problem.reward_path, facts=problem.facts)
+        note_parts(run.path, warnings=warnings)
         trainer.train(config, problem, run, device)
     score(config, problem, run, device)
 
@@ -105,7 +108,6 @@ def prepare(config: Config, device: torch.device) -> TextProblem:
         chosen=chosen[kept:] if chosen else None,
         reward_path=str(found["reward"].path) if found["reward"].path else None,
         facts=facts,
-        warnings=_probe(config, reference, found["reward"].reward, prompts[:32]),
     )
 
 
@@ -124,13 +126,12 @@ def _prompts(config: Config, parts: Mapping[str, Reviews]) -> tuple[list[str], l
     return [row["prompt"] for row in rows], [row["completion"] for row in rows] if len(columns) == 2 else None
 
 
-def _probe(config: Config, reference: Any, reward: Any, prompts: list[str]) -> list[str]:
+def _probe(config: Config, problem: TextProblem) -> list[str]:
     """What empty, repeated and very long answers score; warnings are told before anything is trained."""
-    policy = text_policy(config, reference, Values(reward))
-    answers = [
-        text for batch in policy.batches(prompts) for text in policy.texts(policy.samples(batch, 1, config.seed))
-    ]
-    warnings = probe_reward(reward, prompts, answers)
+    prompts = problem.train_prompts[:32]
+    policy = text_policy(config, problem.reference, Values(problem.reward))
+    samples = [policy.samples(batch, 1, config.seed) for batch in policy.batches(prompts)]
+    warnings = probe_reward(problem.reward, prompts, [text for some in samples for text in policy.texts(some)])
     for warning in warnings:
         print(f"warning: {warning}")
     return warnings
@@ -143,23 +144,19 @@ def score(config: Config, problem: TextProblem, run: RunDirectory, device: torch
     if config.budget.auto:
         config = pick_budget(config, policy, problem)
         run.note_auto_budget(config.method, config.budget)
-    points = points_of(config, heads)
     _describe(config, problem, run, picked)
-    seeds = [config.eval.seed + k for k in range(config.text.seeds)]
     rows: list[dict[str, Any]] = []
     examples: list[dict[str, Any]] = []
-    began = time.perf_counter()
-    batches = len(policy.batches(problem.held_out)) * len(seeds)
-    with progress_bar("evaluating", batches * (1 + len(points)), "batch") as bar:
-        for found, shown in evaluate(
-            policy, problem.held_out, points, problem.judges,
-            seeds=seeds, particles=config.transport.particles, chosen=problem.chosen, progress=bar.update,
-        ):  # fmt: skip
+    began, jobs = time.perf_counter(), len(policy.batches(problem.held_out)) * config.text.seeds
+    processes = useful_processes(config, device, jobs)
+    with progress_bar("evaluating", jobs, "batch") as bar:
+        for found, shown in evaluate_run(config, problem, run, device, prepare, processes):
             rows += found
             examples += shown
             _write_rows(run.path, rows)
+            bar.update()
     atomic_write_text(run.path / "samples.json", json.dumps(example_rows(examples), indent=1) + "\n")
-    run.note("evaluation", f"{time.perf_counter() - began:.0f} s")
+    run.note("evaluation", f"{time.perf_counter() - began:.0f} s in {processes} processes")
     table = write_text_report(run.path)
     print(f"\n{table}\n\nreport: {run.path / 'report.html'}\ncurve:  {run.path / 'curve.png'}")
 
@@ -180,7 +177,6 @@ def _describe(config: Config, problem: TextProblem, run: RunDirectory, picked: s
         gold=text.gold.path or text.gold.model,
         second=None if text.second is None else text.second.path or text.second.model,
         reference=text.model,
-        warnings=problem.warnings,
     )
 
 

@@ -74,5 +74,4 @@ def text_problem(config: Config, function: Callable[..., list[float]] = count_go
         chosen=None,
         reward_path=None,
         facts={},
-        warnings=[],
     )

@@ -23,7 +23,7 @@ from vgf.errors import UserError
 from vgf.language.adapters import adapted_reference, adapter_facts, adapter_path, round_folder, save_adapter
 from vgf.language.decoding import Samples
 from vgf.language.hub import extra
-from vgf.language.loading import load_heads, open_reference, precision, sampling_of
+from vgf.language.loading import load_heads, open_reference, precision, text_policy
 from vgf.language.policy import TextPolicy, Values
 from vgf.language.problem import TextProblem
 from vgf.language.reference import Reference
@@ -74,9 +74,7 @@ def settings(config: Config, device: torch.device, scratch: Path, seed: int) -> 
 def policy_on(reference: Reference, config: Config, problem: TextProblem, heads_from: Path | None = None) -> TextPolicy:
     """The run's policy on a reference of its own, with the value heads of a folder; None: without any."""
     heads = load_heads(heads_from, reference.device) if heads_from else {}
-    values = Values(problem.reward, heads.get("heads"), heads.get("tokens"))
-    text = config.text
-    return TextPolicy(reference, values, config, sampling_of(config), chat=text.chat, batch=text.batch)
+    return text_policy(config, reference, Values(problem.reward, heads.get("heads"), heads.get("tokens")))
 
 
 def prompt_rows(config: Config, problem: TextProblem) -> Any:
@@ -165,12 +163,17 @@ def rounds_done(config: Config, run: RunDirectory) -> int:
                 f"{run.path} holds an adapter trained with {name}={facts['settings'].get(key)}, not {ours}; "
                 "choose another run_dir=..."
             )
+    _log_missing(run, facts["metrics"])
+    return int(facts["rounds"])
+
+
+def _log_missing(run: RunDirectory, rows: list[dict[str, float]]) -> None:
+    """Log rows that are not there: an interrupted run may have logged some and lost others."""
     file = run.path / "metrics.jsonl"
     there = file.read_text().splitlines() if file.is_file() else []
-    for row in facts["metrics"]:
+    for row in rows:
         if json.dumps(row) not in there:
             run.log(row)
-    return int(facts["rounds"])
 
 
 def _identity(config: Config) -> dict[str, Any]:
@@ -194,14 +197,10 @@ def keep(
     save_adapter(folder / "adapter", model, {})
     adapted = adapted_reference(config, folder / "adapter", device)
     before = adapter_facts(adapter_path(run.path))
-    if before is None:
-        rows = [{"step": 0} | _measured(config, problem, problem.reference, name)]
-        run.log(rows[0])
-    else:
-        rows = before["metrics"]
+    rows = before["metrics"] if before else [{"step": 0} | _measured(config, problem, problem.reference, name)]
     row = {"step": done} | _measured(config, problem, adapted, name)
     row |= {f"{name}/{key}": value for key, value in metrics.items()}
-    run.log(row)
+    _log_missing(run, [*rows, row])
     print(
         f"{name}, round {done}: proxy {rows[0][f'{name}/proxy']:.2f} -> {row[f'{name}/proxy']:.2f}, "
         f"NLL {rows[0][f'{name}/nll']:.2f} -> {row[f'{name}/nll']:.2f}, KL {row[f'{name}/kl']:.2f} nats"

@@ -41,6 +41,9 @@ _IDENTITY = (
     "train.sql_alpha", "train.aggregate", "train.td", "train.actor", "train.freeze", "train.target_rate",
     "train.precision", "data.source", "data.path", "data.transitions", "data.seed", "data.rewards",
     "data.sac",
+    "text.model", "text.adapter", "text.dtype", "text.prompts", "text.split", "text.opening", "text.held_out",
+    "text.chat", "text.new_tokens", "text.temperature", "text.top_k", "text.top_p", "text.reward", "text.heads",
+    "text.finetune",
 )  # fmt: skip
 
 
@@ -97,18 +100,20 @@ class RunDirectory:
             UserError: when it already holds another run, something else, or ``resume=never`` forbids to go on.
         """
         done = latest_step(self.path)
-        if done is not None and config.resume == "never":
+        begun = done is not None or (self.path / "text.json").is_file()  # of a language run
+        if begun and config.resume == "never":
             raise UserError(f"{self.path} already holds a run and resume=never; choose another run_dir=...")
-        if done is not None:
+        if begun:
             self._require_same(config)
         elif self.path.exists() and not self.path.is_dir():
             raise UserError(f"run_dir={self.path} is a file; choose another run_dir=...")
         elif self.path.is_dir() and any(self.path.iterdir()) and not (self.path / "config.yaml").exists():
             raise UserError(f"run_dir={self.path} is not empty and holds no run; choose another run_dir=...")
         atomic_write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
-        if done is None:  # a run that goes on keeps the command and the versions it was begun with
+        if not begun:  # a run that goes on keeps the command and the versions it was begun with
             atomic_write_text(self.path / "environment.txt", environment_text())
-        self._drop_metrics_after(done or 0)
+        if done is not None or not begun:
+            self._drop_metrics_after(done or 0)
 
     def _require_same(self, config: Config) -> None:
         ours, theirs = OmegaConf.structured(config), OmegaConf.structured(read_config(self.path))

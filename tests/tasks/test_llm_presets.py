@@ -1,4 +1,4 @@
-"""The presets tldr and hh: what they resolve to, and their whole path on tiny models and files of the public schemas."""
+"""The presets tldr and hh: what they resolve to, and the whole path on tiny models and files of the public schemas."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("trl")
 torch.set_num_threads(1)
 
-WORDS = "the cat sat on a red mat while my dog slept and I made tea for two old friends".split()
+WORDS = ["the", "cat", "sat", "on", "a", "red", "mat", "while", "my", "dog", "slept", "and", "tea", "for", "two"]
 POST = "SUBREDDIT: r/{}\n\nTITLE: {}\n\nPOST: {}\n\nTL;DR:"
 TALK = "\n\nHuman: {}\n\nAssistant: {}\n\nHuman: {}\n\nAssistant:"
 DICE = random.Random(0)
@@ -89,16 +89,22 @@ def _arguments(preset: str, files: Path, run_dir: Path) -> list[str]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("preset", ["tldr", "hh"])
-def test_the_whole_path_to_the_report(preset: str, files: Path) -> None:
+CONTROLS = {("best_of_n", "4"), ("hidden", "0.1"), ("temperature", "0.4")}
+
+
+@pytest.mark.parametrize(
+    ("preset", "more", "controls"), [("tldr", [], CONTROLS), ("hh", ["text.controls=[]"], set())], ids=["tldr", "hh"]
+)
+def test_the_whole_path_to_the_report(
+    preset: str, more: list[str], controls: set[tuple[str, str]], files: Path
+) -> None:
     run = files / f"run-{preset}"
-    status, output = run_main(_arguments(preset, files, run))
+    status, output = run_main([*_arguments(preset, files, run), *more])
     assert status == 0, output
     with (run / "eval.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {(row["method"], row["budget"]) for row in rows} == {
-        ("reference", "0"), ("embedding", "1"), ("best_of_n", "4"), ("hidden", "0.1"), ("temperature", "0.4"),
-    }  # fmt: skip
+    points = {(row["method"], row["budget"]) for row in rows}
+    assert points == {("reference", "0"), ("embedding", "1"), *controls}
     moved = [row for row in rows if row["method"] == "embedding"]
     assert {row["prompt"] for row in moved} == {"0", "1", "2", "3"}
     assert all(0 <= float(row["beats_chosen"]) <= 1 for row in moved)
@@ -120,6 +126,7 @@ def test_what_a_preset_resolves_to(preset: str, prompts: str, pairs: str, new_to
         "EleutherAI/pythia-2.8b", f"{prompts}@1/1", "test", new_tokens,
     )  # fmt: skip
     assert "completion" in text.columns
+    assert text.controls == ["best_of_n", "hidden", "temperature"]
     assert (text.reward.model, text.reward.data, text.reward.layers) == ("reference", f"{pairs}@1/2", None)
     assert (text.gold.model, text.gold.data) == ("Qwen/Qwen2.5-0.5B", f"{pairs}@2/2")
     assert text.reward.max_length == text.gold.max_length == longest
@@ -161,3 +168,8 @@ def test_any_answer_of_a_dialogue_can_be_the_completion(files: Path) -> None:
     assert [row["prompt"] + " " + row["completion"] for row in rows] == [row["rejected"] for row in ROWS["hh"]]
     with pytest.raises(UserError, match="no column 'answer'"):
         read_texts(str(files / "hh.jsonl"), SCHEMAS["completions"], columns={"completion": "answer"})
+
+
+def test_a_data_set_with_prompts_is_not_taken_for_dialogues(files: Path) -> None:
+    with pytest.raises(UserError, match="no column 'completion'; its columns are prompt, chosen, rejected"):
+        read_texts(str(files / "tldr-preference.jsonl"), SCHEMAS["completions"])

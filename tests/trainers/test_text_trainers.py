@@ -222,3 +222,21 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, model: Path) -> None
     config.trainer = "grpo"
     with pytest.raises(UserError, match=r"batch_size=6 is not a multiple of text\.finetune\.generations=4"):
         grpo.train(config, text_problem(config), _run(tmp_path), CPU)
+
+
+def _length_of_both(prompts: list[str], completions: list[str]) -> list[float]:
+    return [float(len("".join(pair))) for pair in zip(prompts, completions, strict=True)]
+
+
+def test_trl_is_told_the_reward_that_selection_sees(tmp_path: Path, model: Path) -> None:
+    config = text_config(model)
+    problem = text_problem(config, _length_of_both)
+    policy = lora.policy_on(problem.reference, config, problem)
+    batch = policy.batches(problem.train_prompts)[0]
+    samples = policy.samples(batch, 3, 0)
+    ids = [answer for _, answer in lora.token_rows(samples)]
+    texts = [text for text in batch.texts for _ in range(3)]
+    told = lora.reward_function(problem)(text=texts, completion_ids=ids, completions=None, trainer_state=None)
+    assert told == policy.score(samples, problem.reward).flatten().tolist()
+    rows = lora.prompt_rows(config, problem)
+    assert rows["prompt"] == rows["text"] == problem.train_prompts

@@ -19,7 +19,10 @@ __all__ = ["check_text"]
 _AT_LEAST = {
     "held_out": 1, "opening": 1, "batch": 1, "seeds": 1, "sweep_seeds": 0, "auto_prompts": 1, "sharper": 0,
     "heads.prompts": 2, "heads.hidden": 1, "heads.heads": 1, "heads.steps": 1, "heads.batch_size": 1,
-    "heads.learning_rate": 0, "heads.weight_decay": 0,
+    "heads.learning_rate": 0, "heads.weight_decay": 0, "finetune.rounds": 1, "finetune.prompts": 1, "finetune.keep": 1,
+    "finetune.generations": 2, "finetune.beta": 0, "finetune.max_steps": 1, "finetune.lora": 1,
+    "finetune.learning_rate": 0, "finetune.epochs": 0, "finetune.batch_size": 1, "finetune.measured": 1,
+    "finetune.reference_share": 0,
 }  # fmt: skip
 _OF_REWARDS = {
     "words": 1, "layers": 1, "train_layers": 0, "lora": 1, "epochs": 0, "batch_size": 1, "learning_rate": 0,
@@ -44,6 +47,8 @@ def check_text(config: Any) -> None:
         value = OmegaConf.select(text, key)
         if value is not None and value < low:
             raise UserError(f"text.{key}={value} is out of range; it must be at least {low}")
+    if config.text.finetune.reference_share >= 1:
+        raise UserError("text.finetune.reference_share must be below 1: it is the share of plain samples")
     choose("text.dtype", config.text.dtype, ("auto", "float32", "bfloat16"))
     Sampling(config.text.new_tokens, config.text.temperature, config.text.top_k, config.text.top_p)
     Limits(config.text.limits.changed, config.text.limits.nll_rise)

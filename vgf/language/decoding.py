@@ -161,7 +161,8 @@ def decode(
             scores = filtered(logits if tilt is None else tilt(t, logits.float()), sampling)
             noisy = noise.next().add_(scores) if sampling.temperature > 0 else scores
             chosen = noisy.argmax(-1)
-            log_probs[:, t] = (scores.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) - scores.logsumexp(-1)) * going
+            own = scores.gather(-1, chosen.unsqueeze(-1)).squeeze(-1).float() - scores.float().logsumexp(-1)
+            log_probs[:, t] = own * going
             tokens[:, t] = torch.where(going, chosen, tokens[:, t])
             mask[:, t] = going
             going = going & ~torch.isin(chosen, reference.end_tokens)

@@ -113,7 +113,7 @@ def evaluate(
     seeds: Sequence[int],
     particles: int,
     chosen: Sequence[str] | None = None,
-    progress: Callable[[int], object] = lambda done: None,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[list[Row], list[Row]]]:
     """Evaluate the reference and every point, batch by batch.
 
@@ -123,26 +123,24 @@ def evaluate(
         seeds: of the noise; a point uses the first ``point.seeds`` of them.
         particles: N of the reference.
         chosen: a good completion of each prompt, which moved ones are compared with by the judge.
-        progress: called with 1 after every point of a batch.
+        share: (i, n): of all (seed, batch) only the ones whose place is i modulo n.
 
     Yields:
         Rows of eval.csv and of samples.json, of one batch of prompts and one seed.
     """
     still = replace(policy.method, transport=replace(policy.method.transport, particles=particles))
-    for place, seed in enumerate(seeds):
-        for batch in policy.batches(prompts):
-            unmoved = policy.move(batch, budget_at(still, 0.0), seed, still)
-            measured = _Batch(policy, unmoved, judges, seed, chosen)
-            rows, examples = measured.rows("reference", 0.0, unmoved, place == 0), []
-            progress(1)
-            for point in points:
-                if place < point.seeds:
-                    generation = point.generate(policy, unmoved, seed)
-                    rows += measured.rows(point.method, point.budget, generation, place == 0)
-                    if place == 0:
-                        examples += measured.examples(point.method, point.budget, generation)
-                progress(1)
-            yield rows, examples
+    jobs = [(place, seed, batch) for place, seed in enumerate(seeds) for batch in policy.batches(prompts)]
+    for place, seed, batch in jobs[share[0] :: share[1]]:
+        unmoved = policy.move(batch, budget_at(still, 0.0), seed, still)
+        measured = _Batch(policy, unmoved, judges, seed, chosen)
+        rows, examples = measured.rows("reference", 0.0, unmoved, place == 0), []
+        for point in points:
+            if place < point.seeds:
+                generation = point.generate(policy, unmoved, seed)
+                rows += measured.rows(point.method, point.budget, generation, place == 0)
+                if place == 0:
+                    examples += measured.examples(point.method, point.budget, generation)
+        yield rows, examples
 
 
 class _Batch:

@@ -24,7 +24,6 @@ class TextProblem:
         chosen: what the data set holds as the good completion of each held-out prompt, or None.
         reward_path: folder of the proxy, or None when it is a function.
         facts: label -> text, for the report.
-        warnings: lines, such as what null-answer probes found.
     """
 
     reference: Reference
@@ -36,4 +35,3 @@ class TextProblem:
     chosen: list[str] | None
     reward_path: str | None
     facts: dict[str, str]
-    warnings: list[str]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vgf.errors import UserError
 from vgf.language.decoding import Samples
-from vgf.language.reference import Reference, left_padded
+from vgf.language.reference import Reference
 
 __all__ = ["RewardModel", "load_reward"]
 
@@ -80,8 +80,9 @@ class RewardModel:
         scores = [0.0] * len(rows)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             chosen = order[start : start + _ROWS_AT_ONCE]
-            ids, mask = left_padded([rows[i] for i in chosen], self.tokenizer.pad_token_id)
-            values = self._run(mask.to(self.device), input_ids=ids.to(self.device))
+            ids, mask = right_padded([rows[i] for i in chosen], self.tokenizer.pad_token_id)
+            inputs = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
+            values = self.model(**inputs).logits[:, 0].float()
             for i, value in zip(chosen, values.tolist(), strict=True):
                 scores[i] = value
         bad = [i for i, score in enumerate(scores) if score != score]
@@ -93,12 +94,6 @@ class RewardModel:
         """Token ids of a text, its end kept where it is too long; encoders get their special tokens."""
         ids = list(self.tokenizer(text, truncation=False)["input_ids"])
         return ids if len(ids) <= self.max_length else [*ids[:1], *ids[len(ids) - self.max_length + 1 :]]
-
-    def _run(self, mask: Tensor, **inputs: Tensor) -> Tensor:
-        positions = {}
-        if "position_ids" in self.model.forward.__code__.co_varnames and self.model.config.is_decoder is not None:
-            positions["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)
-        return self.model(**inputs, **positions, attention_mask=mask.long()).logits[:, 0].float()
 
     def at_embeddings(self, samples: Samples, embedded: Tensor) -> Tensor:
         """Rewards [B, N] of embeddings [B, N, T, d] put in the place of the samples' tokens; differentiable in them.
@@ -113,7 +108,10 @@ class RewardModel:
         # Padding goes to the left, in the order that is there: the last position is then the last token read.
         order = seen.long().argsort(dim=1, stable=True)
         whole = whole.gather(1, order.unsqueeze(-1).expand_as(whole))
-        return self._run(seen.gather(1, order), inputs_embeds=whole).view(batch, particles)
+        mask = seen.gather(1, order)
+        positions = (mask.cumsum(1) - 1).clamp_min(0)
+        output = self.model(inputs_embeds=whole, attention_mask=mask.long(), position_ids=positions)
+        return output.logits[:, 0].float().view(batch, particles)
 
     def gradient(self, samples: Samples, embedded: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Rewards [B, N] and their gradient at embeddings [B, N, T, d], by default those of the samples' tokens."""
@@ -129,6 +127,17 @@ class RewardModel:
         """[B, N, T]: generated tokens that are not end tokens."""
         special = torch.tensor(self.tokenizer.all_special_ids, device=samples.tokens.device)
         return samples.mask & ~torch.isin(samples.tokens, special)
+
+
+def right_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """Rows of different lengths as ids and mask [K, L]: encoders read their first token, decoders their last."""
+    longest = max(1, *(len(row) for row in rows)) if rows else 1
+    ids = torch.full((len(rows), longest), pad, dtype=torch.long)
+    mask = torch.zeros(len(rows), longest, dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[i, : len(row)] = 1
+    return ids, mask
 
 
 def load_reward(name: str, path: Path, device: torch.device, dtype: torch.dtype, max_length: int = 512) -> RewardModel:

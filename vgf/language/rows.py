@@ -1,11 +1,13 @@
 """Reads text data sets (local files and folders, or the hub) into rows with the columns that are needed.
 
 Everything goes through ``datasets``. What is new here: columns are renamed and checked before any row is read, two
-published layouts without a prompt column are rewritten, unusable rows are counted, and a silent hub takes seconds.
+published layouts without a prompt column are rewritten, unusable rows are counted, a data set can be dealt into parts
+that share no prompt, and a silent hub takes seconds.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +30,7 @@ _READERS = {".json": "json", ".jsonl": "json", ".parquet": "parquet", ".csv": "c
 _LABELS = {"positive": 1, "pos": 1, "true": 1, "1": 1, "negative": 0, "neg": 0, "false": 0, "0": 0}
 _TURN = "\n\nAssistant:"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?(:[\w.-]+)?")
+_PART = re.compile(r"(?P<source>.+)@(?P<part>\d+)/(?P<parts>\d+)")
 
 
 _Convert = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -45,8 +48,12 @@ def read_texts(
     Args:
         source: a ``.json``, ``.jsonl``, ``.parquet``, ``.csv`` or ``.txt`` file (of the last, each line is a ``text``),
             a folder, or a hub name, with its configuration after a colon where it has several (``owner/name:config``).
+            ``@1/2`` at the end takes the first of two parts of about the same size, in an order that has nothing to do
+            with the source's; no prompt is in two parts. ``@1/1`` is everything in that order.
         wanted: the columns needed, for instance ``SCHEMAS["pairs"]``.
-        columns: name in the data set for each wanted column that is called otherwise there.
+        columns: name in the data set for each wanted column that is called otherwise there. Layouts of pairs without
+            a prompt column count as ``prompt``, ``chosen``, ``rejected`` and ``completion``: the chosen answer as it
+            stands in the text, so that prompt and completion put together read as they were written.
         split: which split of the data set; ``train[:1000]`` takes the first rows. Of a file everything.
 
     Returns:
@@ -54,8 +61,10 @@ def read_texts(
         twice the same answer are left out, and a line on stderr says how many.
 
     Raises:
-        UserError: the data set cannot be had or read, lacks a column, has values that are not text, or no usable row.
+        UserError: the data set cannot be had or read, lacks a column, has values that are not text, or no usable row;
+            or there is no such part.
     """
+    source, part, parts = _part_of(source)
     renamed = {name: (columns or {}).get(name, name) for name in wanted}
     table = _load(source, split)
     needed, convert = _layout(source, renamed, table.column_names)
@@ -71,7 +80,30 @@ def read_texts(
         raise UserError(f"{source} has no usable row: {len(table)} rows, none with all of {', '.join(needed)} filled")
     if left_out := len(table) - len(rows):
         print(f"{source}: {left_out} of {len(table)} rows are empty or undecided and are left out", file=sys.stderr)
-    return rows
+    return _dealt(source, rows, part, parts) if parts else rows
+
+
+def _part_of(source: str) -> tuple[str, int, int]:
+    """The source, the number of the part that is asked for, and how many there are; 0 and 0 where all rows are."""
+    if (asked := _PART.fullmatch(source)) is None:
+        return source, 0, 0
+    part, parts = int(asked["part"]), int(asked["parts"])
+    if not 1 <= part <= parts:
+        raise UserError(f"{source} asks for part {part} of {parts}; parts count from 1, as in {asked['source']}@1/2")
+    return asked["source"], part, parts
+
+
+def _dealt(source: str, rows: list[dict[str, Any]], part: int, parts: int) -> list[dict[str, Any]]:
+    """The rows of one part, ordered by a hash of the prompt (or of the first column), which also deals them out."""
+
+    def digest(row: Mapping[str, Any]) -> int:
+        text = str(row.get("prompt", next(iter(row.values()))))
+        return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8])
+
+    own = [row for row in rows if digest(row) % parts == part - 1]
+    if not own:
+        raise UserError(f"part {part} of {parts} of {source} is empty: there are {len(rows)} rows; ask for fewer parts")
+    return sorted(own, key=digest)
 
 
 def split_dialogue(chosen: str, rejected: str) -> tuple[str, str, str]:
@@ -96,18 +128,21 @@ def _from_dialogues(row: Mapping[str, Any]) -> dict[str, Any]:
     chosen, rejected = row["chosen"], row["rejected"]
     if isinstance(chosen, str) and isinstance(rejected, str):
         prompt, chosen, rejected = split_dialogue(chosen, rejected)
+        completion = row["chosen"][len(prompt) :].rstrip()
     else:
-        prompt = _text((chosen or [])[:-1])
+        prompt, completion = _text((chosen or [])[:-1]), _text(chosen)
         if prompt != _text((rejected or [])[:-1]):
             raise UserError("chosen and rejected are conversations with different prompts")
-    return _different({"prompt": prompt, "chosen": _text(chosen), "rejected": _text(rejected)})
+    answers = {"chosen": _text(chosen), "rejected": _text(rejected)}
+    return _different({"prompt": prompt, "completion": completion} | answers)
 
 
 def _from_comparison(row: Mapping[str, Any]) -> dict[str, Any]:
     """A post, two summaries and which of them was chosen, as in openai/summarize_from_feedback."""
     info, texts, choice = row["info"], [_text(summary["text"]) for summary in row["summaries"]], int(row["choice"])
     prompt = f"SUBREDDIT: r/{info['subreddit']}\n\nTITLE: {info['title']}\n\nPOST: {info['post']}\n\nTL;DR:"
-    return _different({"prompt": prompt, "chosen": texts[choice], "rejected": texts[1 - choice]})
+    answers = {"chosen": texts[choice], "rejected": texts[1 - choice]}
+    return _different({"prompt": prompt, "completion": texts[choice]} | answers)
 
 
 class _Layout(NamedTuple):
@@ -115,7 +150,8 @@ class _Layout(NamedTuple):
     convert: _Convert
 
 
-_PAIR_LAYOUTS = (  # they all give the columns of SCHEMAS["pairs"]
+_GIVEN = frozenset({"prompt", "completion", "chosen", "rejected"})
+_PAIR_LAYOUTS = (  # they all give the columns _GIVEN
     _Layout(("chosen", "rejected"), _from_dialogues),
     _Layout(("info", "summaries", "choice"), _from_comparison),
 )
@@ -126,9 +162,10 @@ def _layout(source: str, renamed: Mapping[str, str], there: Sequence[str]) -> tu
     missing = [column for column in renamed.values() if column not in there]
     if not missing:
         return list(renamed.values()), partial(_plain, renamed)
-    if set(renamed) <= set(SCHEMAS["pairs"]):
-        for layout in _PAIR_LAYOUTS:
-            if set(layout.needed) <= set(there):
+    for layout in _PAIR_LAYOUTS:
+        if "prompt" not in there and set(layout.needed) <= set(there):
+            missing = [column for column in renamed.values() if column not in _GIVEN]
+            if not missing:
                 return list(layout.needed), partial(_only, layout.convert, renamed)
     hint = did_you_mean(missing[0], there)
     raise UserError(f"{source} has no column {missing[0]!r}; its columns are {', '.join(there)}.{hint}")
@@ -139,7 +176,8 @@ def _plain(renamed: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _only(convert: _Convert, renamed: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in convert(row).items() if name in renamed}
+    given = convert(row)
+    return {name: given[column] for name, column in renamed.items()}
 
 
 def _different(row: dict[str, Any]) -> dict[str, Any]:

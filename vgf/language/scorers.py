@@ -7,6 +7,7 @@ They can select among answers and judge them; they cannot guide, because nothing
 ``length``                 number of words of the answer
 ``regex:PATTERN``          1 where the pattern is found in the answer, else 0
 ``reasoning_gym:DATASET``  correctness of the answer, in [0, 1]; makes its own prompts
+``endpoint:MODEL``         rating of the answer by a model behind an OpenAI-compatible server, in [1, 10]
 ``package.module:name``    any function, called as ``name(prompts=[...], completions=[...])``, as TRL calls rewards
 =========================  ===========================================================================
 """
@@ -22,6 +23,7 @@ from statistics import median
 from typing import Any
 
 from vgf.errors import UserError, did_you_mean
+from vgf.language.endpoint import EndpointJudge
 from vgf.language.hub import extra
 
 __all__ = ["ScoreFunction", "Scorer", "is_scorer", "probe_reward", "require_gradient", "scorer"]
@@ -159,6 +161,10 @@ def _reasoning(name: str, dataset: str) -> Scorer:
     return Scorer(name, score, make_prompts)
 
 
+def _endpoint(name: str, model: str) -> Scorer:
+    return Scorer(name, EndpointJudge(model))
+
+
 def _imported(name: str, module: str, function: str) -> ScoreFunction:
     try:
         found = importlib.import_module(module)
@@ -175,8 +181,9 @@ _SCORERS: dict[str, Callable[[str, str], Scorer]] = {
     "length": _length,
     "regex": _regex,
     "reasoning_gym": _reasoning,
+    "endpoint": _endpoint,
 }
-_TAKES = {"regex": "pattern", "reasoning_gym": "dataset"}
+_TAKES = {"regex": "pattern", "reasoning_gym": "dataset", "endpoint": "model"}
 
 
 def probe_reward(

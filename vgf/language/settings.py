@@ -104,4 +104,4 @@ class TextConfig:
         default_factory=lambda: ["best_of_n", "temperature", "random", "tilt", "length"]
     )  # evaluated beside the method
     sharper: float = 0.7  # temperature of the control that only sharpens
-    candidates: list[int] = field(default_factory=lambda: [16, 24])  # of the control best_of_n
+    candidates: list[int] = field(default_factory=lambda: [16, 18])  # of the control best_of_n

@@ -1,0 +1,125 @@
+"""Evaluates a language run on every core: batches of prompts are dealt out to processes of one thread each.
+
+Two threads on one batch of this size are no faster than one, two processes are twice as fast; the rows are the same
+whatever their number, because a particle's noise does not depend on its batch. On a GPU one process does it all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vgf.config import Config
+from vgf.errors import UserError
+from vgf.language.evaluation import evaluate
+from vgf.language.loading import load_heads, text_policy
+from vgf.language.policy import Values
+from vgf.language.problem import TextProblem
+from vgf.rundir import RunDirectory
+from vgf.tasks.llm_adapters import adapter_points
+from vgf.tasks.llm_points import points_of
+
+__all__ = ["evaluate_run", "useful_processes"]
+
+Found = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # rows of eval.csv and of samples.json
+
+
+def useful_processes(config: Config, device: torch.device, batches: int) -> int:
+    """One a core, as far as there are batches; one on a GPU, and where ``threads`` says how cores are used."""
+    if device.type != "cpu" or config.threads is not None:
+        return 1
+    return max(1, min(config.eval.processes, os.cpu_count() or 1, batches))
+
+
+def evaluate_run(
+    config: Config,
+    problem: TextProblem,
+    run: RunDirectory,
+    device: torch.device,
+    prepare: Callable[[Config, torch.device], TextProblem],
+    processes: int,
+) -> Iterator[Found]:
+    """Evaluate method, controls and adapter on the held-out prompts, one (seed, batch of prompts) at a time.
+
+    Args:
+        prepare: makes the problem anew in a process; a function at the top of a module.
+        processes: see :func:`useful_processes`.
+
+    Raises:
+        UserError: what keeps a process from its work.
+    """
+    if processes == 1:
+        yield from _share(config, problem, run.path, device, (0, 1))
+        return
+    context = multiprocessing.get_context("spawn")
+    results: Any = context.Queue()
+    workers = [
+        context.Process(target=_work, args=(config, run.path, prepare, (i, processes), results), daemon=True)
+        for i in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        going = processes
+        while going:
+            found = _next(results, workers)
+            if found is None:
+                going -= 1
+            elif isinstance(found, str):
+                raise UserError(found)
+            else:
+                yield found
+    finally:
+        for worker in workers:
+            worker.terminate()
+
+
+def _share(
+    config: Config, problem: TextProblem, run_dir: Path, device: torch.device, share: tuple[int, int]
+) -> Iterator[Found]:
+    heads, run = load_heads(run_dir, device), RunDirectory(run_dir)
+    policy = text_policy(config, problem.reference, Values(problem.reward, heads.get("heads"), heads.get("tokens")))
+    return evaluate(
+        policy,
+        problem.held_out,
+        points_of(config, heads) + adapter_points(config, problem, run, device),
+        problem.judges,
+        seeds=[config.eval.seed + k for k in range(config.text.seeds)],
+        particles=config.transport.particles,
+        chosen=problem.chosen,
+        share=share,
+    )
+
+
+def _work(config: Config, run_dir: Path, prepare: Any, share: tuple[int, int], results: Any) -> None:
+    """A process: its share of the batches, then None; a sentence in the place of a result when it cannot go on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends its processes
+    torch.set_num_threads(1)
+    device = torch.device("cpu")
+    try:
+        for found in _share(config, prepare(config, device), run_dir, device, share):
+            results.put(found)
+        results.put(None)
+    except UserError as error:
+        results.put(str(error))
+    except MemoryError:
+        results.put("out of memory in evaluation; lower text.batch, transport.particles or eval.processes")
+
+
+def _next(results: Any, workers: list[Any]) -> Any:
+    """The next result; a process that has died without one is an error."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return results.get(timeout=5)
+        if dead := [worker.exitcode for worker in workers if worker.exitcode not in (None, 0)]:
+            raise UserError(
+                f"a process of the evaluation ended with status {dead[0]}; where memory is short, lower eval.processes"
+            )

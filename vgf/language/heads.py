@@ -102,7 +102,8 @@ def fit_heads(
         held_out: share of the prompts that only measure, in (0, 1).
 
     Returns:
-        The heads, and the correlation of their mean with the reward at held-out prefixes.
+        The heads, and the correlation of their mean with the reward at held-out prefixes (nan where these rewards are
+        all the same; the heads are then the last ones).
 
     Raises:
         UserError: rewards that are all the same, or too few prompts to hold any out.
@@ -138,7 +139,7 @@ def fit_heads(
             with torch.no_grad():
                 predicted = model(x_out).mean(0)
             correlation = float(torch.corrcoef(torch.stack([predicted, y_out]))[0, 1])
-            if correlation > best_correlation:
+            if not correlation <= best_correlation:  # also where held-out rewards are all the same: nothing to choose by
                 best, best_correlation = {k: v.clone() for k, v in model.state_dict().items()}, correlation
     model.load_state_dict(best)
     return model.eval().requires_grad_(False), best_correlation

@@ -76,7 +76,7 @@ def _method_points(name: str, config: Config, heads: Heads) -> list[TextPoint]:
     if name != config.method:
         other = load_method(name)
         other.transport.particles = config.transport.particles
-        return [moving(name, other, knob_of(other), config.text.seeds)]
+        return [moving(name, other, knob_of(other), config.text.sweep_seeds)]
     own = knob_of(config)
     return [
         moving(name, config, knob, config.text.seeds if knob == own else config.text.sweep_seeds)

@@ -166,7 +166,7 @@ class _Batch:
         return {"proxy": rewards} | {name: self.policy.score(samples, judge) for name, judge in self.judges.items()}
 
     def rows(self, method: str, budget: float, generation: Generation, with_law: bool) -> list[Row]:
-        """One row a prompt. ``with_law``: read the samples by the reference once more, for NLL and KL."""
+        """One row a prompt. ``with_law``: read half the particles by the reference once more, for NLL and KL."""
         moved, twins = generation.moved, generation.twins
         same = moved is twins
         scores = self.twin_scores if same else self._scores(moved, self._proxy(generation))
@@ -177,10 +177,11 @@ class _Batch:
         columns |= {f"{name}_selected": value.gather(1, chosen)[:, 0] for name, value in pooled.items()}
         columns |= {"length": tokens.float().mean(1), "distinct2": _distinct_bigrams(moved)}
         if with_law and method != "best_of_n":
-            log_p = self.policy.reference.log_probs(moved.prompts, moved.tokens, moved.mask)
-            columns["nll"] = -log_p.sum((1, 2)) / tokens.sum(1)
+            half = moved[torch.arange(-(-moved.tokens.shape[1] // 2), device=tokens.device).expand(len(tokens), -1)]
+            log_p = self.policy.reference.log_probs(half.prompts, half.tokens, half.mask)
+            columns["nll"] = -log_p.sum((1, 2)) / half.mask.sum((1, 2))
             if generation.law:
-                columns["kl"] = (moved.log_probs - log_p).sum(-1).mean(1)
+                columns["kl"] = (half.log_probs - log_p).sum(-1).mean(1)
         if self.bar is not None:
             columns["beats_chosen"] = (scores["gold"] > self.bar).float().mean(1)
         if moved.tokens.shape == twins.tokens.shape:

@@ -139,7 +139,9 @@ def fit_heads(
             with torch.no_grad():
                 predicted = model(x_out).mean(0)
             correlation = float(torch.corrcoef(torch.stack([predicted, y_out]))[0, 1])
-            if not correlation <= best_correlation:  # also where held-out rewards are all the same: nothing to choose by
+            if (
+                not correlation <= best_correlation
+            ):  # also where held-out rewards are all the same: nothing to choose by
                 best, best_correlation = {k: v.clone() for k, v in model.state_dict().items()}, correlation
     model.load_state_dict(best)
     return model.eval().requires_grad_(False), best_correlation

@@ -77,6 +77,8 @@ def evaluate_run(
                 raise UserError(found)
             else:
                 yield found
+        for worker in workers:
+            worker.join(10)
     finally:
         for worker in workers:
             worker.terminate()

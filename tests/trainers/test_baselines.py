@@ -20,7 +20,11 @@ from vgf.trainers.qam import adjoint_path, control_scale
 
 CPU = torch.device("cpu")
 CONFIGS = Path(__file__).parents[2] / "configs" / "trainer"
-TRAINERS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+TRAINERS = [  # of control: those of text are in test_text_trainers.py
+    name
+    for name in sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+    if hasattr(importlib.import_module(f"vgf.trainers.{name}"), "objective")
+]
 
 
 def configured(name: str, **changes) -> Config:

@@ -141,7 +141,9 @@ def remark(point: TextPoint, points: Sequence[TextPoint]) -> str:
         return "picked after the fact" if point.picked == "after" else "configured"
     if point == sweep_best(points):
         return "best of sweep (picked after the fact)"
-    return "reference" if point.budget == 0 and not is_baseline(point) else ""
+    if point.budget != 0 or is_baseline(point):
+        return ""
+    return "its weights alone" if point.means["tokens_changed"].mean > 0 else "reference"
 
 
 def estimate_text(estimate: Estimate, *, signed: bool = False) -> str:

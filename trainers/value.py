@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 
 from vgf.config import Config
-from vgf.language.decoding import Samples
 from vgf.language.heads import ValueHeads, beside_tokens, fit_heads, sample_with_states
-from vgf.language.loading import heads_path, sampling_of, save_heads
+from vgf.language.loading import heads_path, save_heads, text_policy
+from vgf.language.policy import Values
 from vgf.language.problem import TextProblem
 from vgf.language.reference import Reference
 from vgf.language.scorers import scorer
@@ -31,29 +31,18 @@ def train(config: Config, problem: TextProblem, run: RunDirectory, device: torch
     if heads_path(run.path).is_file():
         print(f"{run.path} holds value heads: using them")
         return
-    reference, text = problem.reference, config.text
-    layer = layer_of(config, reference)
+    policy, layer = text_policy(config, problem.reference, Values(problem.reward)), layer_of(config, problem.reference)
     parts = []
     with progress_bar("sampling for value heads", len(problem.train_prompts), "prompt") as bar:
-        for first in range(0, len(problem.train_prompts), text.batch):
-            texts = problem.train_prompts[first : first + text.batch]
-            prompts = reference.prompts(texts, chat=text.chat, new_tokens=text.new_tokens, first=first)
-            parts.append(
-                sample_with_states(
-                    reference,
-                    prompts,
-                    config.transport.particles,
-                    sampling_of(config),
-                    config.seed + _SEED_OFFSET,
-                    layer,
-                )
-            )
-            bar.update(len(texts))
-    rewards = torch.cat([_rewards(problem.reward, reference, samples) for samples, _ in parts])
-    lengths = torch.cat([_rewards(scorer("length"), reference, samples) for samples, _ in parts])
+        for batch in policy.batches(problem.train_prompts):
+            particles, seed = config.transport.particles, config.seed + _SEED_OFFSET
+            parts.append(sample_with_states(problem.reference, batch, particles, policy.sampling, seed, layer))
+            bar.update(len(batch.texts))
+    rewards = torch.cat([policy.score(samples, problem.reward) for samples, _ in parts])
+    lengths = torch.cat([policy.score(samples, scorer("length")) for samples, _ in parts])
     states = torch.cat([states for _, states in parts])
     mask = torch.cat([samples.mask for samples, _ in parts])
-    pairs = torch.cat([beside_tokens(reference, states, samples) for samples, states in parts])
+    pairs = torch.cat([beside_tokens(problem.reference, states, samples) for samples, states in parts])
 
     fitted: dict[str, ValueHeads] = {}
     for name, inputs, targets in (("heads", states, rewards), ("tokens", pairs, rewards), ("length", states, lengths)):
@@ -72,9 +61,3 @@ def _recipe(config: Config) -> dict:
     heads = config.text.heads
     names = ("hidden", "heads", "steps", "batch_size", "learning_rate", "weight_decay")
     return {name: getattr(heads, name) for name in names}
-
-
-def _rewards(reward, reference: Reference, samples: Samples) -> torch.Tensor:  # type: ignore[no-untyped-def]
-    prompts = [prompt for prompt in samples.prompts.texts for _ in range(samples.tokens.shape[1])]
-    texts = reference.texts(samples.tokens.flatten(0, 1), samples.mask.flatten(0, 1))
-    return torch.tensor(reward(prompts, texts)).view(samples.tokens.shape[:2])

@@ -74,6 +74,11 @@ class Samples:
     mask: Tensor
     log_probs: Tensor
 
+    @property
+    def particles(self) -> int:
+        """N."""
+        return self.tokens.shape[1]
+
     def __getitem__(self, chosen: Tensor) -> Samples:
         """Particles by index: chosen [B, M] long -> M completions of each prompt."""
         index = chosen.unsqueeze(-1).expand(-1, -1, self.tokens.shape[2])

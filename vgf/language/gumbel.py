@@ -3,7 +3,7 @@ r"""The noise-coupled flow: the reward's gradient at the decoded tokens, decoded
     y <- argmax log p + G                                     # the reference's samples
     steps times:
         g <- dR/dE at the embeddings of y                     # [B, N, T, d]
-        A <- A + size * step(phi(g))                          # phi: SVGD over the particles of a prompt, or g itself
+        A <- A + size * step(phi(g))                          # phi: g, with the repulsion of SVGD where coupled
         y <- argmax log p(v | y_<t) + G_tv + <A_t, E_v>
 
 E are the reward's embeddings (the reference's own, where the reward is built on its first blocks): <g, E_v - E_y>
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vgf.language.decoding import Samples, Sampling, Tilt, decode
-from vgf.language.reference import Prompts, Reference
+from vgf.language.reference import Reference
 from vgf.language.rewards import RewardModel
 from vgf.transport import Budget
 from vgf.transport.kernels import svgd_direction
@@ -34,8 +34,7 @@ __all__ = ["embedding", "gumbel", "logits"]
 def gumbel(
     reference: Reference,
     reward: RewardModel,
-    prompts: Prompts,
-    particles: int,
+    twins: Samples,
     sampling: Sampling,
     seed: int,
     budget: Budget,
@@ -45,40 +44,39 @@ def gumbel(
     coupled: bool = False,
     random: bool = False,
 ) -> Samples:
-    """Move embeddings at the decoded tokens; budget 0 gives the reference's samples, token for token.
+    """Move embeddings at the decoded tokens.
 
     Args:
+        twins: the reference's samples at this seed, B x N.
         budget: gradients, and size of a step.
         step: a key of ``vgf.transport.steps.STEPS``; statistics are taken over a particle's T*d coordinates.
-        alpha: temperature of SVGD, where ``coupled``.
-        coupled: SVGD over the particles of a prompt, in the space of their mean embeddings.
+        alpha: weight of the repulsion, where ``coupled``, against the gradient.
+        coupled: the particles of a prompt repel each other, in the space of their mean embeddings.
         random: the control: steps of the same size along random directions.
 
     Raises:
         UserError: when the reward has no gradient at the reference's tokens.
     """
     reward.require_gradient(reference)
-    samples = decode(reference, prompts, particles, sampling, seed)
-    if not budget.steps or not budget.size:
-        return samples
     table, unit = _scaled(reward)
-    noise, take = torch.Generator(reference.device).manual_seed(seed), make_step(step)
-    moved = torch.zeros(*samples.tokens.shape, table.shape[1], device=reference.device)  # A: [B, N, T, d]
-    for _ in range(budget.steps):
+    noise = torch.Generator(reference.device).manual_seed(seed)
+    take, size = make_step(step), budget.size or 0.0
+    samples = twins
+    moved = torch.zeros(*twins.tokens.shape, table.shape[1], device=reference.device)  # A: [B, N, T, d]
+    for _ in range(budget.steps or 0):
         _, g = reward.gradient(samples)
         if random:
             g = torch.randn(g.shape, generator=noise, device=g.device)
         phi = _coupled(table, samples, g, alpha) if coupled else g
-        moved = _within(moved + budget.size * take(phi.flatten(2), None, None).view_as(moved), budget.radius)
-        samples = decode(reference, prompts, particles, sampling, seed, tilt=_tilt(moved * unit, table))
+        moved = _within(moved + size * take(phi.flatten(2), None, None).view_as(moved), budget.radius)
+        samples = decode(reference, twins.prompts, twins.particles, sampling, seed, tilt=_tilt(moved * unit, table))
     return samples
 
 
 def embedding(
     reference: Reference,
     reward: RewardModel,
-    prompts: Prompts,
-    particles: int,
+    twins: Samples,
     sampling: Sampling,
     seed: int,
     budget: Budget,
@@ -95,26 +93,23 @@ def embedding(
     Args and errors: as :func:`gumbel`.
     """
     reward.require_gradient(reference)
-    samples = decode(reference, prompts, particles, sampling, seed)
-    if not budget.steps or not budget.size:
-        return samples
     table, unit = _scaled(reward)
-    spread, take = float(table.float().std()), make_step(step)
-    twin = table[samples.tokens].float()  # [B, N, T, d]
+    spread, take, size = float(table.float().std()), make_step(step), budget.size or 0.0
+    twin = table[twins.tokens].float()  # [B, N, T, d]
     x = twin
-    for _ in range(budget.steps):
-        _, g = reward.gradient(samples, x)
-        phi = _coupled(table, samples, g, alpha) if coupled else g
-        x = x + budget.size * spread * take(phi.flatten(2), None, None).view_as(x)
+    for _ in range(budget.steps or 0):
+        _, g = reward.gradient(twins, x)
+        phi = _coupled(table, twins, g, alpha) if coupled else g
+        x = x + size * spread * take(phi.flatten(2), None, None).view_as(x)
         x = twin + spread * _within((x - twin) / spread, budget.radius)
-    return decode(reference, prompts, particles, sampling, seed, tilt=_tilt((x - twin) / spread * unit, table))
+    tilt = _tilt((x - twin) / spread * unit, table)
+    return decode(reference, twins.prompts, twins.particles, sampling, seed, tilt=tilt)
 
 
 def logits(
     reference: Reference,
     reward: RewardModel,
-    prompts: Prompts,
-    particles: int,
+    twins: Samples,
     sampling: Sampling,
     seed: int,
     budget: Budget,
@@ -129,18 +124,16 @@ def logits(
         Others, and errors: as :func:`gumbel`.
     """
     reward.require_gradient(reference)
+    table, take, size = reward.embeddings.float(), make_step(step), budget.size or 0.0
     kept = _Candidates(candidates)
-    samples = decode(reference, prompts, particles, sampling, seed, tilt=kept)
-    if not budget.steps or not budget.size:
-        return samples
-    table, take = reward.embeddings.float(), make_step(step)
-    for _ in range(budget.steps):
+    samples = decode(reference, twins.prompts, twins.particles, sampling, seed, tilt=kept)  # the twins, seen by kept
+    for _ in range(budget.steps or 0):
         _, g = reward.gradient(samples)  # [B, N, T, d]
         tokens, p = kept.seen()  # [B*N, T, C]
         along = torch.einsum("btcd,btd->btc", table[tokens], g.flatten(0, 1)[:, : tokens.shape[1]])
         gains = p * (along - (p * along).sum(-1, keepdim=True))
-        kept.add(tokens, budget.size * take(gains.flatten(1), None, None).view_as(gains))
-        samples = decode(reference, prompts, particles, sampling, seed, tilt=kept)
+        kept.add(tokens, size * take(gains.flatten(1), None, None).view_as(gains))
+        samples = decode(reference, twins.prompts, twins.particles, sampling, seed, tilt=kept)
     return samples
 
 
@@ -192,8 +185,12 @@ def _tilt(moved: Tensor, table: Tensor) -> Tilt:
 
 
 def _coupled(table: Tensor, samples: Samples, g: Tensor, alpha: float) -> Tensor:
-    """SVGD whose kernel compares mean embeddings, so that texts repel as wholes; [B, N, T, d]."""
+    """The gradient over alpha, plus SVGD's repulsion between mean embeddings: texts repel as wholes; [B, N, T, d].
+
+    Deviation from SVGD: gradients are not averaged over the kernel. Tokens at one place of different texts have nothing
+    to do with each other, so their gradients are not each other's.
+    """
     weight = samples.mask.unsqueeze(-1).float()
     pooled = (table[samples.tokens].float() * weight).sum(2) / weight.sum(2)  # [B,N,d]
-    flat = svgd_direction(pooled, torch.zeros_like(pooled), alpha=alpha)  # repulsion alone
-    return g / alpha + flat.unsqueeze(2) * weight
+    repulsion = svgd_direction(pooled, torch.zeros_like(pooled), alpha=alpha)
+    return g / alpha + repulsion.unsqueeze(2) * weight

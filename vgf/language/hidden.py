@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vgf.language.decoding import Samples, Sampling, decode
 from vgf.language.heads import ValueHeads
-from vgf.language.reference import Prompts, Reference
+from vgf.language.reference import Reference
 from vgf.transport import Budget, transport
 from vgf.transport.landscape import Critic
 
@@ -27,8 +27,7 @@ __all__ = ["hidden"]
 def hidden(
     reference: Reference,
     heads: ValueHeads,
-    prompts: Prompts,
-    particles: int,
+    twins: Samples,
     sampling: Sampling,
     seed: int,
     budget: Budget,
@@ -40,15 +39,16 @@ def hidden(
     gate: float | None = None,
     random: bool = False,
 ) -> Samples:
-    """Decode with the flow at every token; budget 0 gives the reference's samples, token for token.
+    """Decode with the flow at every token.
 
     Args:
-        particles: N; those of a prompt are coupled by the rules that couple (vgf).
+        twins: the reference's samples at this seed; the N of a prompt are coupled by the rules that couple (vgf).
         budget: steps a token, and size of a step.
         rule, step, aggregate, alpha, gate: see :func:`vgf.transport.transport`.
         random: the control: the same steps along random directions.
     """
-    batch, noise = len(prompts.texts), torch.Generator(reference.device).manual_seed(seed)
+    batch, particles = twins.tokens.shape[:2]
+    noise = torch.Generator(reference.device).manual_seed(seed)
     context = torch.zeros(batch, 1, device=reference.device)
 
     def change(state: Tensor) -> Tensor:  # [B*N, 1, width]
@@ -60,9 +60,7 @@ def hidden(
         )  # fmt: skip
         return heads.restored(moved.particles).view_as(state).to(state.dtype)
 
-    if budget.steps == 0 or budget.size == 0:
-        return decode(reference, prompts, particles, sampling, seed)
-    return decode(reference, prompts, particles, sampling, seed, layer=heads.layer, change=change)
+    return decode(reference, twins.prompts, particles, sampling, seed, layer=heads.layer, change=change)
 
 
 def _straight(x: Tensor, generator: torch.Generator) -> Critic:

@@ -169,9 +169,8 @@ class TextPolicy:
             return unmoved
         options = {key: value for key, value in self._options(method).items() if key in rule.options}
         moved = rule.move(
-            self.reference, self._value(rule.value, method, values), prompts, how.particles, self.sampling, seed,
-            budget, **options,
-        )  # fmt: skip
+            self.reference, self._value(rule.value, method, values), twins, self.sampling, seed, budget, **options
+        )
         if self.limits != Limits():
             moved = moved.where(self.limits.kept(self.reference, moved, twins), twins)
         rewards = self.score(moved, values.reward)

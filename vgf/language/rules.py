@@ -27,7 +27,8 @@ class TextRule:
     """One row of the table.
 
     Attributes:
-        move: (reference, value, prompts, particles, sampling, seed, budget, **options) -> samples.
+        move: (reference, value, twins, sampling, seed, budget, **options) -> samples. ``twins`` are the reference's
+            samples at that seed; a budget of nothing never comes here, because then they are the answer.
         value: what it looks at.
         budget: what a budget that leaves fields open means.
         source: where it comes from.

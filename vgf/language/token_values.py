@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vgf.language.decoding import Samples, Sampling, decode
 from vgf.language.heads import ValueHeads
-from vgf.language.reference import Prompts, Reference
+from vgf.language.reference import Reference
 from vgf.transport import Budget
 
 __all__ = ["expected", "tilt"]
@@ -28,8 +28,7 @@ __all__ = ["expected", "tilt"]
 def tilt(
     reference: Reference,
     heads: ValueHeads,
-    prompts: Prompts,
-    particles: int,
+    twins: Samples,
     sampling: Sampling,
     seed: int,
     budget: Budget,
@@ -39,6 +38,7 @@ def tilt(
     """Sample from p(v) exp(size * Q(h, E_v)) over the likeliest candidates; no gradient is taken.
 
     Args:
+        twins: the reference's samples at this seed, B x N.
         heads: of states beside token embeddings, width 2d (:func:`vgf.language.heads.beside_tokens`).
         budget: ``size`` is w; ``steps`` counts as one or none.
         candidates: tokens of a position that are valued; the others are left out.
@@ -51,14 +51,13 @@ def tilt(
         value = heads(heads.standardised(pairs).flatten(0, 1)).mean(0).view_as(top)
         return torch.full_like(scores, float("-inf")).scatter(-1, tokens, top + size * value)
 
-    return _decode(reference, heads, prompts, particles, sampling, seed, budget, tilted)
+    return _decode(reference, heads, twins, sampling, seed, tilted)
 
 
 def expected(
     reference: Reference,
     heads: ValueHeads,
-    prompts: Prompts,
-    particles: int,
+    twins: Samples,
     sampling: Sampling,
     seed: int,
     budget: Budget,
@@ -80,22 +79,18 @@ def expected(
             moved = moved + size * (g.to(table.dtype) @ table.T)
         return moved
 
-    return _decode(reference, heads, prompts, particles, sampling, seed, budget, tilted)
+    return _decode(reference, heads, twins, sampling, seed, tilted)
 
 
 def _decode(
     reference: Reference,
     heads: ValueHeads,
-    prompts: Prompts,
-    particles: int,
+    twins: Samples,
     sampling: Sampling,
     seed: int,
-    budget: Budget,
     tilted: Callable[[Tensor, Tensor], Tensor],
 ) -> Samples:
     """Decode with logits changed by ``tilted`` (states [B*N, width], logits [B*N, V])."""
-    if budget.steps == 0 or budget.size == 0:
-        return decode(reference, prompts, particles, sampling, seed)
     states: list[Tensor] = []
 
     def watch(state: Tensor) -> Tensor:
@@ -103,6 +98,6 @@ def _decode(
         return state
 
     return decode(
-        reference, prompts, particles, sampling, seed,
+        reference, twins.prompts, twins.particles, sampling, seed,
         layer=heads.layer, change=watch, tilt=lambda t, scores: tilted(states[0], scores),
     )  # fmt: skip

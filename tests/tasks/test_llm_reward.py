@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 from pathlib import Path
 
@@ -111,6 +112,25 @@ def test_evaluating_again_trains_nothing(files: Path, run: Path) -> None:
     assert status == 0, output
     assert "hidden" in output
     assert heads == (run / "checkpoints" / "heads.safetensors").read_bytes()
+
+
+def test_two_processes_give_the_rows_of_one(run: Path) -> None:
+    def rows(*more: str) -> list[dict[str, str]]:
+        how = [
+            "mode=eval",
+            f"run={run}",
+            "eval.budgets=[0.3]",
+            "text.controls=[best_of_n,random]",
+            "text.seeds=1",
+            *more,
+        ]
+        status, output = run_main(how)
+        assert status == 0, output
+        with (run / "eval.csv").open(newline="") as file:
+            return [{key: cell for key, cell in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+    assert rows("threads=1") == rows("threads=null", "eval.processes=2")
+    assert "in 2 processes" in (run / "environment.txt").read_text() or os.cpu_count() == 1
 
 
 def test_a_budget_chosen_by_the_judge_is_one_of_the_sweep_and_is_kept(run: Path) -> None:

@@ -41,8 +41,18 @@ def test_the_gradient_is_the_derivative() -> None:
     torch.testing.assert_close(found, (g * direction).sum((2, 3)), atol=2e-2, rtol=1e-2)
 
 
-def test_a_text_does_not_depend_on_its_neighbours() -> None:
-    reward = classifier()
+def encoder() -> RewardModel:
+    """A reward that reads its first token, as the default judge does."""
+    torch.manual_seed(2)
+    config = transformers.BertConfig(
+        vocab_size=24, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, num_labels=1,
+        pad_token_id=0, initializer_range=0.5,
+    )  # fmt: skip
+    return RewardModel("encoder", transformers.BertForSequenceClassification(config), tokenizer())
+
+
+@pytest.mark.parametrize("reward", [classifier(), encoder()], ids=lambda reward: reward.name)
+def test_a_text_does_not_depend_on_its_neighbours(reward: RewardModel) -> None:
     texts = ["w1 w2", "good good w3 w4 w5 w6", "bad"]
     together = reward(texts, [""] * 3)
     assert together == pytest.approx([reward([text], [""])[0] for text in texts], abs=1e-5)

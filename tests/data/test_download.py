@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 
@@ -187,6 +188,16 @@ def test_every_mirror_has_its_reason(server: Server, dead: str, tmp_path: Path) 
     assert "web page" in reasons[server.mirror]
     assert "unknown url type" in reasons["nonsense"]
     assert "No such file" in reasons[mirrors[5]]
+
+
+@pytest.mark.parametrize("error", [TimeoutError("timed out"), URLError(TimeoutError("timed out"))])
+def test_the_clock_of_urllib_may_be_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("urllib.request.urlopen", fail)
+    with pytest.raises(DownloadError, match=r"no answer within 0\.3 s"):
+        download("x.npz", ["http://nowhere.invalid"], tmp_path, timeout=0.3)
 
 
 def test_a_host_that_does_not_answer_is_given_up_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,7 +223,9 @@ def _open(url: str, headers: dict[str, str], timeout: float) -> Any:
     try:
         answer = answers.get(timeout=limit)
     except queue.Empty:
-        raise _MirrorError(f"no answer within {limit:g} s") from None
+        answer = TimeoutError()
+    if isinstance(getattr(answer, "reason", answer), TimeoutError):  # its own clock, or ours
+        raise _MirrorError(f"no answer within {limit:g} s")
     if isinstance(answer, (OSError, HTTPException, ValueError)):
         raise _MirrorError(_reason(answer), getattr(answer, "code", None)) from answer
     if isinstance(answer, Exception):

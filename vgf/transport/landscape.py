@@ -9,18 +9,33 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from vgf.errors import UserError
 
-__all__ = ["Critic", "Landscape", "Velocity", "aggregate_heads", "check_aggregate"]
+__all__ = ["Critic", "Landscape", "Velocity", "aggregate_heads", "bind", "check_aggregate"]
 
 Critic = Callable[[Tensor, Tensor], Tensor]  # context [K, ...], x [K, D] -> heads [E, K]
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]  # context [K, ...], x [K, D], t [K, 1] -> [K, D]
 
+F = TypeVar("F", bound=Callable[..., Tensor])
+
 _MEAN_MINUS_STD = re.compile(r"mean ?- ?(\d*\.?\d+) ?\*? ?std")
+
+
+def bind(function: F, context: Tensor, particles: int) -> F:
+    """Give a critic or velocity its contexts [B, ...], each for N rows of x, where it offers ``given``.
+
+    The result is called like the function itself and does not look at its context any more: what that alone decides
+    is computed once for all particles, Euler steps and moves. A function without ``given`` is returned as it is.
+    """
+    if not hasattr(function, "given"):
+        return function
+    rest = function.given(context, particles)
+    return cast(F, lambda _, *x: rest(*x))
 
 
 def aggregate_heads(heads: Tensor, how: str) -> Tensor:

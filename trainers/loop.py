@@ -27,7 +27,7 @@ from vgf.nets.actor_critic import network_of, trained_networks
 from vgf.problem import Problem
 from vgf.progress import progress_bar
 from vgf.rundir import RunDirectory
-from vgf.speed import compiled, precision_context
+from vgf.speed import Recorder, compiled, precision_context, records
 from vgf.trainers.extra_losses import action_gradient
 from vgf.trainers.judge import judge_losses
 from vgf.trainers.terms import Draw, Losses, Term
@@ -63,9 +63,10 @@ def go_on(trainer: Trainer, config: Config, run: RunDirectory, after: Callable[[
     losses: Losses = {}
     with bar, deferred_interrupt() as stop:
         while trainer.step < steps and not stop.asked:
+            before = trainer.step
             losses = trainer.advance() or losses
             trainer.seconds = earlier + time.perf_counter() - began
-            bar.update()
+            bar.update(trainer.step - before)
             if trainer.step % config.train.log_every == 0 or trainer.step == steps:
                 rate = (trainer.step - first) / (time.perf_counter() - began)
                 metrics = trainer.metrics(losses)
@@ -113,7 +114,9 @@ class Trainer:
         if not self.parameters:
             raise UserError(f"train.freeze={list(config.train.freeze)} leaves nothing to train")
         self.judged = any(name.startswith("judge.") for name in self.parameters)
-        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=c.learning_rate, fused=True)
+        stores = [store for store in (self.data, self.validation) if store is not None]
+        recorded = records(config.compile, device, fixed=all(store.fixed for store in stores))
+        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=c.learning_rate, fused=True, capturable=recorded)
         widths = {name: term.spare(self.networks.sizes, c) for name, term in objective.items()}
         self.spare = {name: width for name, width in widths.items() if width}
         self.streams = {
@@ -122,14 +125,28 @@ class Trainer:
         }
         self.streams["batches"].manual_seed(config.seed)
         self.loss: Callable[..., Losses] = compiled(self._loss, config.compile)
+        self.recorder = Recorder(lambda: self.update(self.data), self.streams.values()) if recorded else None
+        self.last_step = config.total_steps
         self.inherited: set[str] = set()  # networks that were trained before this call
         self.extra_state: dict[str, Tensor] = {}  # of trainers that have more to remember than the loop knows
         self.step = 0
         self.seconds = 0.0  # of training, over all calls that went on with this run
 
     def advance(self) -> Losses | None:
-        """What one step of the loop does; None when it made no update."""
-        return self.update(self.data)
+        """What one turn of the loop does: an update, or a launch of several. None when it made no update."""
+        if self.recorder is None:
+            return self.update(self.data)
+        begin = self.step
+        losses, made = self.recorder.run(
+            phase=begin % _JUDGE_EVERY, count=min(self.config.updates_per_launch, self._until_due())
+        )
+        self.step = begin + made  # a replay does not count for itself
+        return losses
+
+    def _until_due(self) -> int:
+        """Updates until the next log entry, checkpoint or the end."""
+        every = self.config.log_every, self.config.save_every
+        return min(self.last_step - self.step, *(n - self.step % n for n in every))
 
     def update(self, data: Store) -> Losses:
         """One gradient step on one batch, then the target networks follow."""

@@ -15,7 +15,7 @@ from vgf.methods import ALL, budget_at, knob_of, load_method, missing_extra, sta
 from vgf.nets.extras import EXTRAS
 from vgf.nets.mlp import ACTIVATIONS
 from vgf.nets.sources import SOURCES
-from vgf.speed import choose
+from vgf.speed import COMPILE, choose
 from vgf.transport import Budget, get_rule
 from vgf.transport.landscape import check_aggregate
 from vgf.transport.select import SELECTORS
@@ -57,6 +57,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "train.actor.critic_alpha": (0, None),
     "train.actor.inverse_temperature": (0, None),
     "train.target_rate": (0, 1),
+    "train.updates_per_launch": (1, None),
     "train.log_every": (1, None),
     "train.save_every": (1, None),
     "online.steps": (1, None),
@@ -79,7 +80,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
 _CHOICES = {
     "mode": ("train", "eval"),
     "resume": ("auto", "never"),
-    "compile": ("off", "on"),
+    "compile": COMPILE,
     "device": ("auto", "cpu", "cuda"),
     "data.source": ("auto", "path", "download", "generate"),
     "data.rewards": ("d4rl", "raw"),

@@ -112,6 +112,7 @@ class TrainConfig:
     freeze: list[str] = field(default_factory=list)  # networks that stay as they are: flow, q, v, policy, judge, extras
     target_rate: float = 0.005  # of the Polyak average
     precision: str = "auto"  # of the forward pass: float32 | bfloat16 | auto (bfloat16 where the hardware has it)
+    updates_per_launch: int = 10  # of compile=graph
     log_every: int = 500
     save_every: int = 2_500
 
@@ -193,7 +194,7 @@ class Config(MethodConfig):
     run: str | None = None  # mode=eval: the run directory to evaluate
     run_dir: str = "runs/${env}/${preset}-seed${seed}"
     resume: str = "auto"  # auto: go on with the run in run_dir | never: refuse to touch it
-    compile: str = "off"  # off | on
+    compile: str = "off"  # off | on | graph (CUDA: several updates a launch; elsewhere as on)
     device: str = "auto"  # auto | cpu | cuda
     threads: int | None = None  # of torch; null: one for small networks, else one a core
     data: DataConfig = field(default_factory=DataConfig)

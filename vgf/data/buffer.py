@@ -26,6 +26,8 @@ class ReplayBuffer(TransitionStore):
         capacity: transitions in all, >= 1.
     """
 
+    fixed = False
+
     def __init__(self, like: TransitionStore, capacity: int) -> None:
         self.rows = 0
         self.capacity = capacity
@@ -69,6 +71,8 @@ class TwoStores:
         first, second: the stores; as long as the second is empty, batches are the first's.
         balanced: half from each (RLPD, arXiv 2302.02948) instead of uniformly.
     """
+
+    fixed = False
 
     def __init__(self, first: TransitionStore, second: TransitionStore, balanced: bool) -> None:
         self.first, self.second, self.balanced = first, second, balanced

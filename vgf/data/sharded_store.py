@@ -124,6 +124,8 @@ class ShardedStore:
             in a shard that is read later is raised by ``seek``.
     """
 
+    fixed = False
+
     def __init__(
         self,
         data: ShardedData,

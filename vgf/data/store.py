@@ -57,10 +57,12 @@ class Store(Protocol):
     Attributes:
         device: where batches are made.
         observation_size: S of the batches.
+        fixed: all rows stay where they are in memory, and a draw needs nothing from the host.
     """
 
     device: torch.device
     observation_size: int
+    fixed: bool
 
     def sample(self, size: int, generator: torch.Generator) -> Batch:
         """Draw ``size`` chunks uniformly, with replacement. All randomness comes from the generator."""
@@ -86,6 +88,8 @@ class TransitionStore:
     Raises:
         UserError: when no episode is as long as a chunk, or ``n_step`` is below ``chunk``.
     """
+
+    fixed = True
 
     def __init__(
         self,

@@ -8,8 +8,10 @@ Whatever carries the noise, transport rules see a velocity and a number of Euler
 ``one_step``       a map a = g(s, x_0) (FQL): v = g(s, x) - x            one step
 ``deterministic``  a = mu(s), whatever the noise (ReBRAC): v = mu(s) - x    one step
 
-``velocity_given`` binds the observations, each for N rows of x, and leaves the velocity a function of x and t: what the
-observation alone decides is computed once, not again for every particle and step. A source's ``steps`` are the Euler steps it takes (None: as configured). ``linear_path``: its velocity is that of flow
+``velocity_given`` binds the observations, each for N rows of x, and leaves a function of x and t: what the
+observation alone decides is computed once, not again for every particle and step.
+
+A source's ``steps`` are the Euler steps it takes (None: as configured). ``linear_path``: its velocity is that of flow
 matching, where x_0 and x_1 are independent; rules that sample the posterior of x_1 need one.
 """
 

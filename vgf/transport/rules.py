@@ -170,8 +170,8 @@ def transport(
     budget = budget.filled(row.budget)
     count = start.shape[1]
     scene = Landscape(
-        context.repeat_interleave(count, dim=0), bind(critic, context, count), velocity and bind(velocity, context, count),
-        flow_steps, aggregate, low, high, alpha, bandwidth,
+        context.repeat_interleave(count, dim=0), bind(critic, context, count),
+        velocity and bind(velocity, context, count), flow_steps, aggregate, low, high, alpha, bandwidth,
     )  # fmt: skip
     field = functools.partial(row.field, scene, **rule_options)
     move = make_step(step or row.step)

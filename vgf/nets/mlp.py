@@ -130,12 +130,13 @@ class MLP(nn.Module):
     def _with_norms_taken_in(self) -> list[tuple[Tensor, Tensor]]:
         """(weight, bias) of every dense layer that sees features without LayerNorm's scale and shift."""
         layers = [(dense.weight, dense.bias) for dense in (*self.dense, self.output)]
-        if not self.layer_norm:
+        norms = [norm for norm in self.norm if isinstance(norm, _LayerNorm)]
+        if not norms:
             return layers
         with torch.autocast(self.output.weight.device.type, enabled=False):
             taken_in = [
                 (norm.scale.mT * weight, torch.baddbmm(bias, norm.shift, weight))
-                for norm, (weight, bias) in zip(self.norm, layers[1:], strict=True)
+                for norm, (weight, bias) in zip(norms, layers[1:], strict=True)
             ]
         return [layers[0], *taken_in]
 

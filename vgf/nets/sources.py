@@ -72,7 +72,7 @@ class Gaussian(MLP):
     def velocity_given(self, s: Tensor, times: int) -> Conditioned:
         mean, log_std = (moment.repeat_interleave(times, dim=0) for moment in self.moments(s))
         std = log_std.exp()
-        return lambda x, t: mean + (std - 1) * (x - t * mean) / (1 - t + t * std)
+        return lambda x, t: mean + (std - 1) * ((x - t * mean) / (1 - t + t * std))
 
 
 class OneStep(MLP):

@@ -67,10 +67,12 @@ class Times:
     Attributes:
         wall: seconds of every single call, one list a turn.
         processor: seconds of processor time a call, all threads counted, one number a turn.
+        reports: the numbers that the last call of each turn returned, of calls that return a dictionary of numbers.
     """
 
     wall: list[list[float]] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
+    reports: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -133,9 +135,10 @@ def race(sides: Iterable[Side], speed: Speed, *, threads: int = 1) -> Race:
         times = {name: Times() for name, _ in calls}
         for _ in range(speed.turns):
             for name, process in calls:
-                wall, processor = process.ask(name, speed.seconds)
+                wall, processor, report = process.ask(name, speed.seconds)
                 times[name].wall.append(wall)
                 times[name].processor.append(processor)
+                times[name].reports.append(report)
         return Race(times, {name: process.ask(None, 0.0) for name, process in calls})
 
 
@@ -156,7 +159,7 @@ class _Process:
             raise
 
     def ask(self, name: str | None, seconds: float) -> Any:
-        """(seconds of every call, processor seconds a call) of one turn; without a name, the peak memory in MB."""
+        """One turn as :func:`_turn` returns it; without a name, the peak memory in MB."""
         self._pipe.send((name, seconds))
         return self._receive()
 
@@ -232,14 +235,18 @@ def _serve(pipe: Connection, side: Side, threads: int, warm_up: int) -> None:
         pipe.send((False, f"{type(error).__name__}: {first} ({os.path.basename(where.filename)}:{where.lineno})"))
 
 
-def _turn(step: Callable[[], object], seconds: float) -> tuple[list[float], float]:
+def _turn(step: Callable[[], object], seconds: float) -> tuple[list[float], float, dict[str, float]]:
+    """Seconds of every call, processor seconds a call, and the numbers that the last one returned."""
     wall: list[float] = []
+    report: object = None
     began, processor = time.perf_counter(), time.process_time()
     while not wall or time.perf_counter() - began < seconds:
         before = time.perf_counter()
-        step()
+        report = step()
         wall.append(time.perf_counter() - before)
-    return wall, (time.process_time() - processor) / len(wall)
+    found = report if isinstance(report, dict) else {}
+    numbers = {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
+    return wall, (time.process_time() - processor) / len(wall), numbers
 
 
 def _peak_mb() -> float:

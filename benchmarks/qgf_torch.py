@@ -1,4 +1,4 @@
-r"""QGF in plain PyTorch, as the paper's pseudo-code has it and with nothing made faster: what our update is timed against.
+r"""QGF in plain PyTorch, as the paper's pseudo-code has it, nothing made faster: what our update is timed against.
 
 Training (arXiv 2606.11087, section on the critic; IQL is arXiv 2110.06169, eqs. 4 to 6):
 

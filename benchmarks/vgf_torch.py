@@ -1,9 +1,10 @@
-r"""VGF in plain PyTorch, as the paper's pseudo-code has it and with nothing made faster: what our update is timed against.
+r"""VGF in plain PyTorch, as the paper's pseudo-code has it, nothing made faster: what our update is timed against.
 
 TD regression on moved particles (arXiv 2604.14265, eq. 7 for the transport):
 
 .. math::
-    y &= r + \gamma m \tfrac1N \textstyle\sum_i \operatorname{mean}_e \bar Q_e(s', a_i^L), \qquad a_i^0 \sim \mu(. | s') \\
+    y &= r + \gamma m \tfrac1N \textstyle\sum_i \operatorname{mean}_e \bar Q_e(s', a_i^L) \\
+    a_i^0 &\sim \mu(. | s') \\
     a_i^{l+1} &= \operatorname{clip}(a_i^l + \mathrm{Adam}(\phi(a_i^l))) \\
     \phi(x) &= \tfrac1N \textstyle\sum_j [ k(a_j, x) \nabla_{a_j} Q(s', a_j) / \alpha + \nabla_{a_j} k(a_j, x) ]
 

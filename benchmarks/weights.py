@@ -7,6 +7,7 @@ A network is a list of layers, input to output; a layer is a dictionary of ``wei
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def initial_weights(
 def perceptron(rng: np.random.Generator, widths: list[int], *, heads: int = 1, norm: bool = True) -> Layers:
     """Glorot-uniform weights, zero biases; LayerNorm after every hidden layer where ``norm``."""
     layers = []
-    for place, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for place, (inputs, outputs) in enumerate(pairwise(widths)):
         limit = np.sqrt(6 / (inputs + outputs))
         layer = {
             "weight": rng.uniform(-limit, limit, (heads, inputs, outputs)),

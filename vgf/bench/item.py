@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from vgf.bench.timing import Speed
-
-__all__ = ["Item", "Measure", "Row", "rounded"]
+__all__ = ["Item", "Row", "rounded"]
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,6 @@ class Item:
     def as_dict(self) -> dict[str, Any]:
         """For JSON, numbers to four digits."""
         return rounded(asdict(self))
-
-
-Measure = Callable[[Speed], Item]
 
 
 def rounded(value: Any) -> Any:

@@ -13,29 +13,29 @@ from typing import Any
 
 import numpy as np
 
+from vgf import evaluation
 from vgf.bench.item import Item, Row
 from vgf.bench.problems import Case, trainer
 from vgf.bench.timing import Side, Speed, Steps, cores, race
 from vgf.config import Config
 from vgf.environments import EnvironmentPool, Outcome
-from vgf.evaluation import Decision, evaluate
 from vgf.methods import load_method
 from vgf.policy import Policy
 from vgf.tasks.ogbench import environment_factory
 
-__all__ = ["evaluation"]
+__all__ = ["evaluate"]
 
 _EPISODES = 4
 _PARALLEL, _SERIAL = "ours, {} slots over {} processes", "one environment after the other"
 
 
-def evaluation(speed: Speed) -> Item:
+def evaluate(speed: Speed) -> Item:
     """Environment steps a second, and where the time goes."""
     processes = min(2, len(cores()))
     ours = _PARALLEL.format(_EPISODES, processes)
     run = race(
         [Side(_playing, (ours, _EPISODES, processes)), Side(_playing, (_SERIAL, 1, 1))],
-        Speed(max(2, speed.turns // 3), 0.0, warm_up=1),  # a call plays whole episodes
+        Speed(max(2, speed.turns // 3), 0.0, warm_up=0),  # a call plays whole episodes
         threads=processes,
     )
     rates = {name: times.reports[0]["steps"] / times.seconds for name, times in run.times.items()}
@@ -94,7 +94,7 @@ def _playing(name: str, slots: int, processes: int) -> Steps:
     def step() -> dict[str, Any]:
         spent, pool.waited = [0.0], 0.0
 
-        def decide(obs: np.ndarray, noise: np.ndarray) -> Decision:
+        def decide(obs: np.ndarray, noise: np.ndarray) -> evaluation.Decision:
             began = time.perf_counter()
             decision = policy.decide(obs, noise, None, method)
             spent[0] += time.perf_counter() - began
@@ -102,7 +102,7 @@ def _playing(name: str, slots: int, processes: int) -> Steps:
 
         began = time.perf_counter()
         noise_shape = policy.noise_shape(method)
-        records = evaluate(decide, pool, noise_shape=noise_shape, episodes=_EPISODES, seed=0)
+        records = evaluation.evaluate(decide, pool, noise_shape=noise_shape, episodes=_EPISODES, seed=0)
         total = time.perf_counter() - began
         return {
             "steps": sum(record.length for record in records),

@@ -36,7 +36,7 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(cores()),
         "memory_gb": _memory_gb(),
-        "bfloat16_matrix_unit": bool(torch.cpu._is_amx_tile_supported()),
+        "bfloat16_in_hardware": torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(),
         "card": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": platform.system(),
         "versions": {"python": platform.python_version(), **_versions()},
@@ -92,11 +92,11 @@ def table(name: str, item: Mapping[str, Any]) -> str:
         used = [
             (key, title) for key, title in _COLUMNS.items() if any(row[key] not in (None, "") for row in item["rows"])
         ]
-        titles = [title or item["unit"] for _, title in used]
+        titles = [item["unit"] if key == "value" else title for key, title in used]
         lines += [f"| {' | '.join(titles)} |", "|" + " --- |" * len(used)]
         lines += [f"| {' | '.join(_cell(key, row[key]) for key, _ in used)} |" for row in item["rows"]]
         lines.append("")
-    lines += [f"{_sentence(item['note'])}\n"] if item["note"] else []
+    lines += [f"{_sentence(item['note'])}\n"] if item["note"] and item["rows"] else []
     lines += [f"- {fact.replace('_', ' ')}: {_plain(value)}" for fact, value in item["extra"].items()]
     return "\n".join([*lines, *([""] if item["extra"] else []), _circumstances(item["measured"])])
 
@@ -141,7 +141,7 @@ def _circumstances(measured: Mapping[str, Any]) -> str:
     return (
         f"`{measured['command']}`, commit {measured['commit']}, {measured['date']}, {measured['seconds']} s; "
         f"{where['processor']}, {where['cores']} cores, {where['memory_gb']} GB, "
-        f"bfloat16 matrix unit: {'yes' if where['bfloat16_matrix_unit'] else 'no'}; load average "
+        f"bfloat16 in hardware: {'yes' if where['bfloat16_in_hardware'] else 'no'}; load average "
         f"{measured['load_before']} before, {measured['load_after']} after; {versions}."
     )
 

@@ -49,7 +49,8 @@ def scaling(speed: Speed) -> Item:
             rows += [_row(axis, point, who, times, run.times) for point, times in found.items()]
     at_base = {row.who: row for row in rows if row.what == f"particles N = {_BASE.particles}"}
     mine, other = (at_base[who] for who in _WHO)
-    assert mine.value and other.value
+    assert mine.value is not None
+    assert other.value is not None
     names = [f"{who}: {_BASE.label}, 1 thread" for who in _WHO]
     return Item("milliseconds/update", "lower", mine.value, other.value, mine.ratio, *names, rows, {"slopes": slopes})
 
@@ -97,7 +98,7 @@ def draw(item: Mapping, path: Path) -> None:
             ax.margins(x=0.12, y=0.2)
         panels[0].set_ylabel("milliseconds an update", color=MUTED)
         panels[0].yaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
-        handles = [line for line in panels[0].get_lines()]
+        handles = list(panels[0].get_lines())
         figure.legend(handles, _WHO, loc="outside upper left", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=160, facecolor=PAPER)

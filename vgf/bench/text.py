@@ -108,8 +108,7 @@ def _build(precision: str) -> Steps:
     torch.manual_seed(0)
     heads = ValueHeads(reference.width, layer=round(2 / 3 * len(reference.blocks))).requires_grad_(False)
     twins = decode(reference, prompts, _PARTICLES, sampling, seed=0)
-    eos, pad = None, 0
-    settings: dict[str, Any] = {"do_sample": True, "top_k": 0, "eos_token_id": eos, "pad_token_id": pad}
+    settings: dict[str, Any] = {"do_sample": True, "top_k": 0, "eos_token_id": None, "pad_token_id": 0}
 
     @torch.no_grad()
     def generate() -> None:

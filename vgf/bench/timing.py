@@ -57,7 +57,7 @@ class Speed:
     @staticmethod
     def quick() -> Speed:
         """For a first look."""
-        return Speed(turns=3, seconds=0.1, warm_up=2)
+        return Speed(turns=3, seconds=0.05, warm_up=1)
 
 
 @dataclass

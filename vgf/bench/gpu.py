@@ -35,9 +35,9 @@ def gpu(speed: Speed) -> Item:
         shares[what] = _operations(case) / best.seconds / roof
         headline = headline or (1 / best.seconds, 1 / eager.seconds, best.times_faster(eager))
     assert headline is not None
-    names = [f"ours, compile={mode}: {_CASES[0].label}" for mode in (modes[-1], modes[0])]
+    fast, slow = (f"ours, compile={mode}: {_CASES[0].label}" for mode in (modes[-1], modes[0]))
     card = {"card": torch.cuda.get_device_name(), "roof_flop_per_s": roof, "share_of_roof": shares}
-    return Item("updates/s", "higher", *headline, *names, rows, card)
+    return Item("updates/s", "higher", *headline, fast, slow, rows, card)
 
 
 def _known(mode: str) -> bool:

@@ -6,16 +6,17 @@ function is another one at every point), the plain PyTorch reference beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 
 from vgf.bench.item import Item, Row
 from vgf.bench.problems import Case
-from vgf.bench.timing import Side, Speed, Times, race
+from vgf.bench.timing import Side, Speed, Steps, Times, race
 from vgf.bench.updates import ours, plain
 from vgf.files import atomic_path
 from vgf.report.palette import GRID, INK, MUTED, PAPER, bare, settings, styles
@@ -36,11 +37,13 @@ _WHO = ("ours, eager", "plain PyTorch")
 def scaling(speed: Speed) -> Item:
     """Milliseconds an update along four axes, the others held at 3x256, batch 64, N 10, 3 moves."""
     rows, slopes = [], {}
+    builders: list[tuple[str, Callable[..., Steps], tuple[str, ...]]]
+    builders = [(_WHO[0], ours, ()), (_WHO[1], plain, ("torch",))]
     for axis, points in _AXES.items():
-        cases = {point: replace(_BASE, **{axis: point}) for point in points}
+        cases = {point: _at(axis, point) for point in points}
         sides = [
             Side(build, ({f"{who} / {point}": case for point, case in cases.items()}, *more))
-            for who, build, more in zip(_WHO, (ours, plain), ((), ("torch",)), strict=True)
+            for who, build, more in builders
         ]
         run = race(sides, replace(speed, seconds=speed.seconds / 2))
         for who in _WHO:
@@ -51,8 +54,23 @@ def scaling(speed: Speed) -> Item:
     mine, other = (at_base[who] for who in _WHO)
     assert mine.value is not None
     assert other.value is not None
-    names = [f"{who}: {_BASE.label}, 1 thread" for who in _WHO]
-    return Item("milliseconds/update", "lower", mine.value, other.value, mine.ratio, *names, rows, {"slopes": slopes})
+    what = f"{_BASE.label}, 1 thread"
+    return Item(
+        "milliseconds/update",
+        "lower",
+        mine.value,
+        other.value,
+        mine.ratio,
+        f"{_WHO[0]}: {what}",
+        f"{_WHO[1]}: {what}",
+        rows,
+        {"slopes": slopes},
+    )
+
+
+def _at(axis: str, point: int) -> Case:
+    changed: dict[str, Any] = {axis: point}
+    return replace(_BASE, **changed)
 
 
 def _row(axis: str, point: int, who: str, times: Times, all_times: Mapping[str, Times]) -> Row:

@@ -8,10 +8,11 @@ compute in float32.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
 from vgf.bench.item import Item, Row
 from vgf.bench.problems import ACTION, OBSERVATION, Case, columns, made_up, trainer
@@ -122,22 +123,16 @@ def _plain_step(case: Case, library: str, data: Mapping[str, np.ndarray]) -> Any
     options = {"moves": case.moves} if case.method == "vgf" else {}
     agent = getattr(reference(f"{case.method}_{library}"), case.method.upper())(weights, **options)
     rng = np.random.default_rng(0)
-    convert = _from_numpy if library == "torch" else lambda array: array
+    convert: Callable[[np.ndarray], Any] = torch.from_numpy if library == "torch" else lambda array: array
 
-    def step() -> Any:
+    def step() -> None:
         rows = rng.integers(len(data["returns"]), size=case.batch)
         batch = {name: convert(column[rows]) for name, column in data.items()}
         noise = rng.standard_normal((case.batch, ACTION), dtype=np.float32)
         t = rng.integers(_FLOW_STEPS + 1, size=(case.batch, 1)).astype(np.float32) / _FLOW_STEPS
-        draws = [noise, t]
+        draws: list[np.ndarray] = [noise, t]
         if case.method == "vgf":
             draws.append(rng.standard_normal((case.batch, case.particles, ACTION), dtype=np.float32))
-        return agent.update(batch, *map(convert, draws))
+        agent.update(batch, *[convert(array) for array in draws])
 
     return step
-
-
-def _from_numpy(array: np.ndarray) -> Any:
-    import torch
-
-    return torch.from_numpy(array)

@@ -11,15 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib import ticker
+from matplotlib.figure import Figure
 
 from vgf.bench.item import Item, Row
 from vgf.bench.problems import Case
 from vgf.bench.timing import Side, Speed, Steps, Times, race
 from vgf.bench.updates import ours, plain
 from vgf.files import atomic_path
-from vgf.report.palette import GRID, INK, MUTED, PAPER, bare, settings, styles
+from vgf.report.palette import INK, MUTED, PAPER, bare, settings, styles
 
 __all__ = ["draw", "scaling", "slope"]
 
@@ -86,8 +87,6 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
 
 def draw(item: Mapping, path: Path) -> None:
     """The chart: one panel an axis, both implementations, each line named by its slope."""
-    from matplotlib.figure import Figure
-
     looks = styles(["vgf", "best_of_n"])
     look = dict(zip(_WHO, looks.values(), strict=True))
     with settings(**{"font.size": 9}):
@@ -96,26 +95,20 @@ def draw(item: Mapping, path: Path) -> None:
         for ax, (axis, points) in zip(panels, _AXES.items(), strict=True):
             bare(ax)
             ax.set(xscale="log", yscale="log")
-            ax.set_title(f"{_TITLES[axis]}", fontsize=9.5, color=INK, loc="left")
+            ax.set_title(_TITLES[axis], fontsize=9.5, color=INK, loc="left")
             for who in _WHO:
                 y = [row["value"] for point in points for row in item["rows"] if _is(row, axis, point, who)]
                 ax.plot(points, y, color=look[who].colour, marker=look[who].marker, markersize=4.5, linewidth=1.6)
                 rate = item["extra"]["slopes"][f"{_TITLES[axis]}, {who}"]
-                above = who == _WHO[1]
-                ax.annotate(
-                    f"slope {rate:.2f}",
-                    (points[-1], y[-1]),
-                    xytext=(-2, 7 if above else -13),
-                    textcoords="offset points",
-                    ha="right",
-                    color=look[who].colour,
-                )
+                line = 0.98 - 0.1 * _WHO.index(who)  # lines rise: the upper left corner is free
+                ax.text(0.03, line, f"slope {rate:.2f}", transform=ax.transAxes, va="top", color=look[who].colour)
             ax.set_xticks(points, [str(point) for point in points])
-            ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-            ax.grid(axis="y", which="minor", color=GRID, linewidth=0.4)
-            ax.margins(x=0.12, y=0.2)
+            ax.xaxis.set_minor_locator(ticker.NullLocator())
+            ax.margins(x=0.12, y=0.25)
         panels[0].set_ylabel("milliseconds an update", color=MUTED)
-        panels[0].yaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+        panels[0].yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        panels[0].yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        panels[0].yaxis.set_minor_locator(ticker.NullLocator())
         handles = list(panels[0].get_lines())
         figure.legend(handles, _WHO, loc="outside upper left", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
         with atomic_path(path) as temporary:

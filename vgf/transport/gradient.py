@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,23 +30,27 @@ def inside_vmap() -> Iterator[None]:
 
 def gradient_at(objective: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """d objective(x) / d x of a scalar objective, free of graph; zero where it does not depend on x."""
-    return gradient_beside(lambda x: (objective(x), None), x)[0]
+    if _vmapped:
+        with torch.no_grad():
+            return torch.func.grad(objective)(x)
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        return _gradient_of(objective(x), x)
 
 
-def gradient_beside(objective: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Any]:
-    """The gradient of a scalar, and what else the function computes: x -> (scalar, other) gives (gradient, other).
-
-    Both are free of graph; ``other`` is a tensor or None.
-    """
+def gradient_beside(objective: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of a scalar, and what else the function computes: x -> (scalar, other) gives (gradient, other)."""
     if _vmapped:
         with torch.no_grad():
             return torch.func.grad(objective, has_aux=True)(x)
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         scalar, other = objective(x)
-        if other is not None:
-            other = other.detach()
-        if not scalar.requires_grad:
-            return torch.zeros_like(x), other  # a constant
-        (g,) = torch.autograd.grad(scalar, x, allow_unused=True)
-    return torch.zeros_like(x) if g is None else g, other
+        return _gradient_of(scalar, x), other.detach()
+
+
+def _gradient_of(scalar: Tensor, x: Tensor) -> Tensor:
+    if not scalar.requires_grad:
+        return torch.zeros_like(x)  # a constant
+    (g,) = torch.autograd.grad(scalar, x, allow_unused=True)
+    return torch.zeros_like(x) if g is None else g

@@ -27,7 +27,9 @@ def test_seeds_count_upwards_each_with_a_directory_of_its_own():
     assert [c.run_dir for c in configs(seeds=1, run_dir="here")] == ["here"]
 
 
-@pytest.mark.parametrize(("changes", "said"), [({"seeds": 0}, "at least 1"), ({"seeds": 2, "mode": "eval"}, "mode=eval")])
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"seeds": 0}, "at least 1"), ({"seeds": 2, "mode": "eval"}, "mode=eval")]
+)
 def test_seeds_that_make_no_sense(changes, said):
     with pytest.raises(UserError, match=said):
         configs(**changes)

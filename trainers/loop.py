@@ -55,7 +55,12 @@ def go_on(trainer: Trainer, config: Config, run: RunDirectory, after: Callable[[
     """The loop itself, for a trainer that is made; ``after`` is called after every step. Otherwise as :func:`train`."""
     trainer.begin(config, run)
     return advance_to(
-        config.total_steps, trainer, config, lambda *made: trainer.log(run, *made), lambda: trainer.save(run.path), after
+        config.total_steps,
+        trainer,
+        config,
+        lambda *made: trainer.log(run, *made),
+        lambda: trainer.save(run.path),
+        after,
     )
 
 

@@ -76,7 +76,9 @@ def _shared(make: Callable[..., Store]) -> Callable[..., Store]:
         if id(data) not in made:
             made[id(data)] = make(data, **settings)
             if isinstance(made[id(data)], ShardedStore):
-                raise UserError("seeds= trains on data in memory; with shards train one seed after another: -m seed=0,1,2")
+                raise UserError(
+                    "seeds= trains on data in memory; with shards train one seed after another: -m seed=0,1,2"
+                )
         return made[id(data)]
 
     return store
@@ -154,7 +156,9 @@ class SeedStack:
         stacks = {f"networks.{name}": parameter for name, parameter in self.networks.named_parameters()}
         with inside_vmap():
             batched = vmap(self._one, in_dims=(0, 0, None if held_out is None else 0), randomness="same")
-            return batched(stacks, draw, held_out)  # the noise of rules that draw some is every run's own: from a fixed seed
+            return batched(
+                stacks, draw, held_out
+            )  # the noise of rules that draw some is every run's own: from a fixed seed
 
     def _one(self, stacks: dict[str, Tensor], draw: dict[str, Tensor], held_out: dict[str, Tensor] | None) -> Losses:
         return functional_call(self._objective, stacks, (draw, held_out))

@@ -153,7 +153,9 @@ class SeedStack:
         return losses
 
     def _losses(self, draw: dict[str, Tensor], held_out: dict[str, Tensor] | None) -> Losses:
-        stacks = {f"networks.{name}": parameter for name, parameter in self.networks.named_parameters()}
+        stacks: dict[str, Tensor] = {
+            f"networks.{name}": parameter for name, parameter in self.networks.named_parameters()
+        }
         with inside_vmap():
             batched = vmap(self._one, in_dims=(0, 0, None if held_out is None else 0), randomness="same")
             return batched(

@@ -114,9 +114,10 @@ def launch(composed: DictConfig, given: list[str]) -> None:
     device = pick_device(config.device)
     torch.set_num_threads(config.threads or _useful_threads(config))
     if len(configs) > 1 and (hasattr(task, "solve") or not hasattr(trainer, "objective")):
+        each = ",".join(str(one.seed) for one in configs)
         raise UserError(
-            f"seeds={len(configs)} is for trainers that only make updates on fixed data, which task={config.task} "
-            f"trainer={config.trainer} does not; train one seed after another: -m seed={','.join(str(c.seed) for c in configs)}"
+            f"seeds={len(configs)} trains on fixed data, in one batched model; task={config.task} "
+            f"trainer={config.trainer} does not; train one seed after another: -m seed={each}"
         )
     if hasattr(task, "solve"):  # a domain with data, evaluation and report of its own: text
         torch.set_num_threads(config.threads or os.cpu_count() or 1)

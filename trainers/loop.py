@@ -12,13 +12,13 @@ import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint
-from vgf.config import Config
+from vgf.config import Config, TrainConfig
 from vgf.data.store import Store
 from vgf.errors import UserError
 from vgf.interrupt import deferred_interrupt
@@ -32,7 +32,7 @@ from vgf.trainers.extra_losses import action_gradient
 from vgf.trainers.judge import judge_losses
 from vgf.trainers.terms import Draw, Losses, Term
 
-__all__ = ["Trainer", "go_on", "train"]
+__all__ = ["Advancing", "Trainer", "advance_to", "go_on", "losses_of", "train"]
 
 _JUDGE_EVERY = 3  # updates; held-out episodes are few, and a judge that is updated each time doubles the cost of one
 _STREAMS = ("batches", "judge")  # random streams of every run; a term that takes spare numbers has one of its own
@@ -53,11 +53,38 @@ def train(
 
 def go_on(trainer: Trainer, config: Config, run: RunDirectory, after: Callable[[], None] = lambda: None) -> int:
     """The loop itself, for a trainer that is made; ``after`` is called after every step. Otherwise as :func:`train`."""
-    if latest_step(run.path):
-        trainer.restore(run.path)
-    elif config.init:
-        trainer.start_from(Path(config.init))
-    steps, first = config.total_steps, trainer.step
+    trainer.begin(config, run)
+    return advance_to(
+        config.total_steps,
+        trainer,
+        config,
+        lambda *made: trainer.log(run, *made),
+        lambda: trainer.save(run.path),
+        after,
+    )
+
+
+class Advancing(Protocol):
+    """What :func:`advance_to` needs of a trainer: the step it is at, seconds spent so far, and how to make a step."""
+
+    step: int
+    seconds: float
+
+    def advance(self) -> Losses | None:
+        """One step; None when it made no update."""
+        ...
+
+
+def advance_to(
+    steps: int,
+    trainer: Advancing,
+    config: Config,
+    log: Callable[[Losses, float], Mapping[str, float]],
+    save: Callable[[], None],
+    after: Callable[[], None] = lambda: None,
+) -> int:
+    """Advance a trainer to a step; ``log`` gets the last losses and steps per second, and returns the metrics."""
+    first = trainer.step
     began, earlier = time.perf_counter(), trainer.seconds
     bar = progress_bar("training", steps, "update", initial=first)
     losses: Losses = {}
@@ -68,19 +95,10 @@ def go_on(trainer: Trainer, config: Config, run: RunDirectory, after: Callable[[
             trainer.seconds = earlier + time.perf_counter() - began
             bar.update(trainer.step - before)
             if trainer.step % config.train.log_every == 0 or trainer.step == steps:
-                rate = (trainer.step - first) / (time.perf_counter() - began)
-                metrics = trainer.metrics(losses)
-                run.log(
-                    {
-                        "step": trainer.step,
-                        "seconds": round(trainer.seconds, 2),
-                        "steps_per_second": round(rate, 2),
-                        **metrics,
-                    }
-                )
+                metrics = log(losses, (trainer.step - first) / (time.perf_counter() - began))
                 bar.set_postfix({k: f"{metrics[k]:.3g}" for k in _SHOWN if k in metrics}, refresh=False)
             if trainer.step % config.train.save_every == 0 or trainer.step == steps or stop.asked:
-                trainer.save(run.path)
+                save()
             after()
     return trainer.step
 
@@ -124,6 +142,7 @@ class Trainer:
             for name in (*_STREAMS, *self.spare)
         }
         self.streams["batches"].manual_seed(config.seed)
+        self.compile = config.compile
         self.loss: Callable[..., Losses] = compiled(self._loss, config.compile)
         self.recorder = Recorder(lambda: self.update(self.data), self.streams.values()) if recorded else None
         self.last_step = config.total_steps
@@ -131,6 +150,13 @@ class Trainer:
         self.extra_state: dict[str, Tensor] = {}  # of trainers that have more to remember than the loop knows
         self.step = 0
         self.seconds = 0.0  # of training, over all calls that went on with this run
+
+    def begin(self, config: Config, run: RunDirectory) -> None:
+        """Go on from the run's checkpoint, or start from the networks of ``config.init``, or from new ones."""
+        if latest_step(run.path):
+            self.restore(run.path)
+        elif config.init:
+            self.start_from(Path(config.init))
 
     def advance(self) -> Losses | None:
         """What one turn of the loop does: an update, or a launch of several. None when it made no update."""
@@ -150,10 +176,7 @@ class Trainer:
 
     def update(self, data: Store) -> Losses:
         """One gradient step on one batch, then the target networks follow."""
-        draw = self.draw(data, self.streams["batches"], self.streams)
-        held_out = None
-        if self.validation is not None and self.judged and self.step % _JUDGE_EVERY == 0:
-            held_out = self.draw(self.validation, self.streams["judge"])
+        draw, held_out = self.draws(data)
         with precision_context(self.data.device, self.config.precision):
             losses = self.loss(draw, held_out)
         self.optimizer.zero_grad(set_to_none=True)
@@ -162,6 +185,14 @@ class Trainer:
         self.networks.update_target(self.config.target_rate)
         self.step += 1
         return losses
+
+    def draws(self, data: Store) -> tuple[Draw, Draw | None]:
+        """What the next update is computed from, and what its judge learns from when it is the judge's turn."""
+        draw = self.draw(data, self.streams["batches"], self.streams)
+        held_out = None
+        if self.validation is not None and self.judged and self.step % _JUDGE_EVERY == 0:
+            held_out = self.draw(self.validation, self.streams["judge"])
+        return draw, held_out
 
     def draw(self, data: Store, generator: torch.Generator, spare: Mapping[str, torch.Generator] | None = None) -> Draw:
         """All random numbers of one update; those of single terms come from streams of their own.
@@ -182,12 +213,14 @@ class Trainer:
         return Draw(batch, noise, t, extra)
 
     def _loss(self, draw: Draw, held_out: Draw | None = None) -> Losses:
-        losses: Losses = {}
-        for term in self.objective.values():
-            losses |= term.losses(self.networks, draw, self.config)
-        if held_out is not None:
-            losses |= judge_losses(self.networks, held_out, self.config)
-        return losses
+        return losses_of(self.networks, self.objective, self.config, draw, held_out)
+
+    def log(self, run: RunDirectory, losses: Losses, rate: float) -> dict[str, float]:
+        """Append the metrics of this step to the run's, and return them."""
+        metrics = self.metrics(losses)
+        timing = {"seconds": round(self.seconds, 2), "steps_per_second": round(rate, 2)}
+        run.log({"step": self.step, **timing, **metrics})
+        return metrics
 
     def metrics(self, losses: Losses) -> dict[str, float]:
         """Losses of the last batch, those of held-out episodes, and the size of grad Q (it sets useful budgets)."""
@@ -267,6 +300,18 @@ class Trainer:
         self.inherited = set(checkpoint.manifest.get("trained", ()))
         self.step = checkpoint.step
         self.seconds = checkpoint.manifest["seconds"]
+
+
+def losses_of(
+    nets: ActorCritic, objective: Mapping[str, Term], config: TrainConfig, draw: Draw, held_out: Draw | None = None
+) -> Losses:
+    """Losses of all terms on a draw, and of the judge on a draw from held-out episodes."""
+    losses: Losses = {}
+    for term in objective.values():
+        losses |= term.losses(nets, draw, config)
+    if held_out is not None:
+        losses |= judge_losses(nets, held_out, config)
+    return losses
 
 
 def network_sizes(config: Config, problem: Problem, observation_size: int) -> NetSizes:

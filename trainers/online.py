@@ -33,11 +33,10 @@ from vgf.policy import Policy
 from vgf.problem import Problem
 from vgf.rundir import RunDirectory
 from vgf.scoring import play_points, points_of
-from vgf.trainers import loop
-from vgf.trainers.offline import objective
+from vgf.trainers import loop, offline
 from vgf.trainers.terms import Losses
 
-__all__ = ["OnlineTrainer", "Player", "objective", "train"]
+__all__ = ["OnlineTrainer", "Player", "train"]
 
 _ACTION_MARGIN = 1e-5  # keeps gathered actions inside the open box, like those of the data
 _TOLD = ("online/return", "online/success", "online/episodes", "online/transitions")  # of the last finished episode
@@ -71,7 +70,7 @@ class OnlineTrainer(loop.Trainer):
     """A trainer that also plays."""
 
     def __init__(self, config: Config, problem: Problem, device: torch.device) -> None:
-        super().__init__(config, problem, device, objective(config))
+        super().__init__(config, problem, device, offline.objective(config))
         assert isinstance(self.data, TransitionStore)
         assert problem.make_environment is not None
         self.online, self.offline_steps = config.online, config.train.steps

@@ -190,6 +190,7 @@ class Config(MethodConfig):
     mode: str = "train"  # train | eval
     env: str | None = "cube-single-play-singletask-task2-v0"  # null: no environment (task=custom)
     seed: int = 0
+    seeds: int | None = None  # train that many seeds at once, from ``seed`` upwards; each gets its own run directory
     init: str | None = None  # a run directory whose networks (and settings) training starts from
     run: str | None = None  # mode=eval: the run directory to evaluate
     run_dir: str = "runs/${env}/${preset}-seed${seed}"

@@ -43,6 +43,11 @@ class Budget:
             if math.isinf(amount) and name != "radius":
                 raise UserError(f"budget.{name}={amount!r} is unbounded; give a finite number")
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether this is the reference: no step, or steps of no size."""
+        return self.steps == 0 or self.size == 0
+
     def filled(self, default: Budget) -> Budget:
         """Return this budget with every field that is None taken from ``default``."""
         missing = {f: getattr(default, f) for f in ("steps", "size", "radius") if getattr(self, f) is None}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vgf.errors import UserError
+from vgf.transport.gradient import gradient_at
 
 __all__ = ["Critic", "Landscape", "Velocity", "aggregate_heads", "bind", "check_aggregate"]
 
@@ -134,15 +135,4 @@ class Landscape:
 
         Non-finite entries become zero: a particle does not follow a gradient that is not a number.
         """
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            objective = (of or self.value)(x).sum()
-            return gradient_of(objective, x)
-
-
-def gradient_of(objective: Tensor, x: Tensor) -> Tensor:
-    """d objective / d x, zero where the objective does not depend on x."""
-    if not objective.requires_grad:
-        return torch.zeros_like(x)  # a constant value moves nothing
-    (g,) = torch.autograd.grad(objective, x, allow_unused=True)
-    return torch.zeros_like(x) if g is None else g.nan_to_num(0.0, 0.0, 0.0)
+        return gradient_at(lambda x: (of or self.value)(x).sum(), x).nan_to_num(0.0, 0.0, 0.0)

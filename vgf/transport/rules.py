@@ -180,7 +180,7 @@ def transport(
         is_noise = row.where == "inside" if start_is_noise is None else start_is_noise
         return scene.clip(scene.carry(start) if is_noise else start)
 
-    stays = row.where == "nowhere" or budget.steps == 0 or budget.size == 0
+    stays = row.where == "nowhere" or budget.is_zero
     limited = budget.radius is not None or gate is not None or keep_best
     inside = row.where == "inside" and not stays
     twin = reference() if twins or limited or not inside else None

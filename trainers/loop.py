@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint
+from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint, written_by
 from vgf.config import Config
 from vgf.data.store import Store
 from vgf.errors import UserError
-from vgf.interrupt import deferred_interrupt
+from vgf.identity import config_sha256
+from vgf.interrupt import StopRequest, deferred_interrupt
 from vgf.nets import ActorCritic, NetSizes
 from vgf.nets.actor_critic import network_of, trained_networks
 from vgf.problem import Problem
@@ -43,7 +45,8 @@ def train(
 ) -> int:
     """Train until ``config.total_steps`` steps are made, going on from the run's checkpoint. Returns the step.
 
-    Ctrl-C and SIGTERM let the update in hand finish and save a checkpoint before they are passed on.
+    Ctrl-C and SIGTERM let the update in hand finish and save a checkpoint before they are passed on; the first update
+    of a call, which may be compiling, and what is done between updates are broken off, and done again later.
 
     Raises:
         UserError: data that do not suit the settings, a loss that is not finite, a full disk.
@@ -53,7 +56,7 @@ def train(
 
 def go_on(trainer: Trainer, config: Config, run: RunDirectory, after: Callable[[], None] = lambda: None) -> int:
     """The loop itself, for a trainer that is made; ``after`` is called after every step. Otherwise as :func:`train`."""
-    if latest_step(run.path):
+    if latest_step(run.path) is not None:
         trainer.restore(run.path)
     elif config.init:
         trainer.start_from(Path(config.init))
@@ -62,8 +65,12 @@ def go_on(trainer: Trainer, config: Config, run: RunDirectory, after: Callable[[
     bar = progress_bar("training", steps, "update", initial=first)
     losses: Losses = {}
     with bar, deferred_interrupt() as stop:
+        if first:
+            with stop.at_once():
+                after()  # it may have been due, and broken off, when the checkpoint was written
         while trainer.step < steps and not stop.asked:
-            losses = trainer.advance() or losses
+            with stop.at_once() if trainer.step == first else nullcontext():  # the first one may have to be compiled
+                losses = trainer.advance() or losses
             trainer.seconds = earlier + time.perf_counter() - began
             bar.update()
             if trainer.step % config.train.log_every == 0 or trainer.step == steps:
@@ -80,8 +87,20 @@ def go_on(trainer: Trainer, config: Config, run: RunDirectory, after: Callable[[
                 bar.set_postfix({k: f"{metrics[k]:.3g}" for k in _SHOWN if k in metrics}, refresh=False)
             if trainer.step % config.train.save_every == 0 or trainer.step == steps or stop.asked:
                 trainer.save(run.path)
-            after()
+            if not stop.asked:
+                _interruptible(trainer, run, stop, after)
     return trainer.step
+
+
+def _interruptible(trainer: Trainer, run: RunDirectory, stop: StopRequest, after: Callable[[], None]) -> None:
+    """What comes after a step may take long, so it is broken off to stop in time; going on from here repeats it."""
+    try:
+        with stop.at_once():
+            after()
+    except KeyboardInterrupt:
+        if latest_step(run.path) != trainer.step:
+            trainer.save(run.path)
+        raise
 
 
 _SHOWN = ("critic/q_mean", "flow/loss", "actor/loss")
@@ -123,6 +142,10 @@ class Trainer:
         self.streams["batches"].manual_seed(config.seed)
         self.loss: Callable[..., Losses] = compiled(self._loss, config.compile)
         self.inherited: set[str] = set()  # networks that were trained before this call
+        self.origin = {
+            "config_sha256": config_sha256(config),
+            "seeds": {"run": config.seed, "data": config.data.seed, "evaluation": config.eval.seed},
+        }
         self.extra_state: dict[str, Tensor] = {}  # of trainers that have more to remember than the loop knows
         self.step = 0
         self.seconds = 0.0  # of training, over all calls that went on with this run
@@ -206,8 +229,10 @@ class Trainer:
             "trained": sorted(self.trained | self.inherited),
             "flow_steps": self.config.flow_steps,
             "seconds": self.seconds,
+            **self.origin,
         }
-        save_checkpoint(run_dir, self.step, self.networks.state_dict(), state, manifest)
+        networks, keep_every = self.networks.state_dict(), self.config.keep_every
+        save_checkpoint(run_dir, self.step, networks, state, manifest, keep_every=keep_every)
 
     @property
     def trained(self) -> set[str]:
@@ -239,7 +264,10 @@ class Trainer:
         self.networks.load_state_dict(checkpoint.networks)
         for name, generator in self.streams.items():
             if f"stream.{name}" not in checkpoint.training:
-                raise UserError(f"{run_dir} was begun by an older version of vgf and cannot go on; train it anew")
+                raise UserError(
+                    f"{run_dir} was written by {written_by(checkpoint.manifest)} without the random stream {name}: it can "
+                    "be evaluated, not trained on; train it anew in another run_dir=..."
+                )
             generator.set_state(checkpoint.training[f"stream.{name}"])
         for name, parameter in self.parameters.items():
             if f"adam.step.{name}" in checkpoint.training:  # V(s) has none where no critic trains it

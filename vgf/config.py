@@ -114,6 +114,7 @@ class TrainConfig:
     precision: str = "auto"  # of the forward pass: float32 | bfloat16 | auto (bfloat16 where the hardware has it)
     log_every: int = 500
     save_every: int = 2_500
+    keep_every: int | None = None  # checkpoints at multiples of it stay; null: the last two and the best alone
 
 
 @dataclass

@@ -3,7 +3,8 @@
     mode=train   find or make the data, train reference and critic, evaluate, write the report
     mode=eval    run=DIR: evaluate a finished (or interrupted) run again, at other budgets or with another method
 
-Bad input ends with one line on stderr and status 2; Ctrl-C and SIGTERM with status 130, nothing lost.
+Bad input ends with one line on stderr and status 2; Ctrl-C with status 130, SIGTERM with 143, nothing lost: the same
+command goes on. Only one process works in a run directory at a time.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from vgf.checkpoint import latest_step
 from vgf.complaints import group_options, one_line
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
+from vgf.interrupt import Terminated, raise_on_sigterm
 from vgf.methods import ALL, load_method
 from vgf.probe import write_probe
 from vgf.report.facts import flatten
@@ -51,7 +53,7 @@ def main() -> None:
     given = _with_own_preset(sys.argv[1:])
     sys.argv[1:] = [f"++{a}" if a.startswith(_OPEN_KEYS) else a for a in given]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of printing tracebacks
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise_on_sigterm()
     ConfigStore.instance().store(name="schema", node=Config)
     with _one_line_errors():
         _compose_and_launch()
@@ -74,9 +76,9 @@ def _compose_and_launch(composed: DictConfig) -> None:
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("vgf: stopped", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
     except Exception as error:
         line = one_line(error)
         if line is None:
@@ -111,19 +113,16 @@ def launch(composed: DictConfig, given: list[str]) -> None:
     task, trainer = _module("task", config.task), _module("trainer", config.trainer)
     device = pick_device(config.device)
     torch.set_num_threads(config.threads or _useful_threads(config))
-    if hasattr(task, "solve"):  # a domain with data, evaluation and report of its own: text
-        torch.set_num_threads(config.threads or os.cpu_count() or 1)
-        run_dir = config.run_dir if config.mode == "train" else str(config.run)
-        task.solve(config, RunDirectory(Path(run_dir)), trainer, device)
-        return
-
-    if config.mode == "train":
-        run = RunDirectory(Path(config.run_dir))
-        _train(config, task, trainer, run, device)
-    else:
-        run = RunDirectory(Path(str(config.run)))
-    torch.set_num_threads(config.threads or 1)  # the other cores step environments
-    score_run(config, run, task.environment_factory(config), device)
+    run = RunDirectory(Path(config.run_dir if config.mode == "train" else str(config.run)))
+    with run.held():
+        if hasattr(task, "solve"):  # a domain with data, evaluation and report of its own: text
+            torch.set_num_threads(config.threads or os.cpu_count() or 1)
+            task.solve(config, run, trainer, device)
+            return
+        if config.mode == "train":
+            _train(config, task, trainer, run, device)
+        torch.set_num_threads(config.threads or 1)  # the other cores step environments
+        score_run(config, run, task.environment_factory(config), device)
 
 
 def _train(config: Config, task: ModuleType, trainer: ModuleType, run: RunDirectory, device: torch.device) -> None:
@@ -146,6 +145,12 @@ def _train(config: Config, task: ModuleType, trainer: ModuleType, run: RunDirect
                 f"and 'python -m vgf.run mode=eval run={run.path}' evaluates what there is",
                 file=sys.stderr,
             )
+        raise
+    except UserError as error:
+        if done := latest_step(run.path):
+            raise UserError(
+                f"{error} (step {done} is kept in {run.path}; the same command goes on from there)"
+            ) from error
         raise
 
 

@@ -265,8 +265,8 @@ class Trainer:
         for name, generator in self.streams.items():
             if f"stream.{name}" not in checkpoint.training:
                 raise UserError(
-                    f"{run_dir} was written by {written_by(checkpoint.manifest)} without the random stream {name}: it can "
-                    "be evaluated, not trained on; train it anew in another run_dir=..."
+                    f"{run_dir} was written by {written_by(checkpoint.manifest)} without its random stream {name}: it "
+                    "can be evaluated, not trained on; train it anew in another run_dir=..."
                 )
             generator.set_state(checkpoint.training[f"stream.{name}"])
         for name, parameter in self.parameters.items():

@@ -105,7 +105,8 @@ def save_checkpoint(
             **manifest,
         }
         record["checksum"] = _checksum(record)
-        atomic_write_text(temporary / "manifest.json", json.dumps(record, indent=2) + "\n")
+        (temporary / "manifest.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        flush(temporary / "manifest.json")
         flush(temporary)
         if target.exists():
             os.replace(target, old)
@@ -191,9 +192,9 @@ def _candidates(folder: Path) -> list[int]:
     return steps if pointed is None else [pointed, *(step for step in steps if step < pointed)]
 
 
-def _pointed(folder: Path) -> int | None:
-    """The step that ``latest`` names; None where it is missing or names none."""
-    pointer = folder / "latest"
+def _pointed(folder: Path, pointer_name: str = "latest") -> int | None:
+    """The step that a pointer names; None where it is missing or names none."""
+    pointer = folder / pointer_name
     named = _NAME.fullmatch(pointer.read_text(errors="replace").strip()) if pointer.is_file() else None
     return None if named is None else int(named[1])
 
@@ -249,7 +250,7 @@ def _rotate(run_dir: Path, step: int, every: int | None) -> None:
     folder = run_dir / "checkpoints"
     there = [s for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name)) and (s := int(m[1])) <= step]
     best = best_step(there, scores_of(run_dir, there))
-    if best is not None:
+    if best is not None and _pointed(folder, "best") != best:
         atomic_write_text(folder / "best", _name(best) + "\n")
     for gone in set(there) - kept_steps(there, best, every):
         shutil.rmtree(folder / _name(gone), ignore_errors=True)

@@ -132,7 +132,8 @@ def sweep(folder: Path, target: Path | None = None) -> None:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
 
 
 def atomic_write_text(target: Path, text: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 _TESTS = Path(__file__).parents[1]
-sys.path += [str(_TESTS / part) for part in ("faults", "data", "trainers")]  # these tests use helpers of others
+sys.path += [str(_TESTS / part) for part in ("", "faults", "data", "trainers")]  # these tests use helpers of others
 
 import walking  # noqa: E402
 from cycles import COUNTS, Driver, extras  # noqa: E402

@@ -93,11 +93,11 @@ def go_on(trainer: Trainer, config: Config, run: RunDirectory, after: Callable[[
 
 
 def _interruptible(trainer: Trainer, run: RunDirectory, stop: StopRequest, after: Callable[[], None]) -> None:
-    """What comes after a step may take long, so it is broken off to stop in time; going on from here repeats it."""
+    """What comes after a step may take long or fail; the step is kept first, and going on from here repeats the rest."""
     try:
         with stop.at_once():
             after()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, UserError):
         if latest_step(run.path) != trainer.step:
             trainer.save(run.path)
         raise

@@ -42,7 +42,7 @@ class Driver:
         self._process: subprocess.Popen[str] | None = None
 
     def call(self, work: str, *args: Any, **how: Any) -> Ended:
-        """Run a function of ``works``; ``kill_after`` and ``terminate_after`` are seconds."""
+        """Run a function of ``works``; ``kill_after`` is in seconds, ``terminate_when`` a path."""
         if self._process is None:
             folders = [_TESTS / part for part in ("faults", "data", "trainers", "")]
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders)), "MPLBACKEND": "Agg"}

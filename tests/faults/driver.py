@@ -26,6 +26,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+_GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 _TRAINERS = ("offline", "online", "extras", "fql", "rebrac", "qam")
 
 
@@ -72,7 +73,10 @@ def _answer(works: Any, request: dict[str, Any]) -> dict[str, Any]:
         child = os.fork()
         if child == 0:
             _call(works, request, said.fileno())
-        status = _wait(child, began, request.get("kill_after"), request.get("terminate_after"))
+        if "terminate_when" in request:
+            status = _terminate(child, Path(request["terminate_when"]))
+        else:
+            status = _wait(child, began, request.get("kill_after"))
         seconds = time.monotonic() - began
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
@@ -80,15 +84,25 @@ def _answer(works: Any, request: dict[str, Any]) -> dict[str, Any]:
         return {"status": status, "said": said.read().decode(errors="replace"), "seconds": seconds}
 
 
-def _wait(child: int, began: float, kill_after: float | None, terminate_after: float | None) -> int:
-    for after, number in ((terminate_after, signal.SIGTERM), (kill_after, signal.SIGKILL)):
-        while after is not None and time.monotonic() - began < after:
-            done, status = os.waitpid(child, os.WNOHANG)
-            if done:
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.002)
-        if after is not None:
-            os.kill(child, number)
+def _terminate(child: int, ready: Path) -> int:
+    """SIGTERM once a path is there, and SIGKILL ten seconds later, as schedulers do."""
+    while not ready.exists():
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(child, signal.SIGTERM)
+    return _wait(child, time.monotonic(), _GRACE)
+
+
+def _wait(child: int, began: float, kill_after: float | None) -> int:
+    while kill_after is not None and time.monotonic() - began < kill_after:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    if kill_after is not None:
+        os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

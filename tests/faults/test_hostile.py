@@ -1,4 +1,4 @@
-"""A pickle that does harm when it is loaded, in the place of every file that is read: refused in one line, never run."""
+"""A pickle that does harm when loaded, in the place of every file that is read: refused in one line, never run."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ def one_array(mark: Path) -> bytes:
 
 def in_yaml(mark: Path) -> bytes:
     """As PyYAML's unsafe loader would build it."""
-    return f"seed: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.PosixPath ['{mark}']]\n".encode()
+    path = f"!!python/object/apply:pathlib.PosixPath ['{mark}']"
+    return f"seed: !!python/object/apply:pathlib.Path.touch [{path}]\n".encode()
 
 
 def in_hdf5(mark: Path) -> bytes:

@@ -6,7 +6,9 @@ never loaded here; so a round is the unit that is kept, and a round that is begu
 
 from __future__ import annotations
 
+import functools
 import importlib
+import itertools
 import json
 import os
 import signal
@@ -27,7 +29,7 @@ from vgf.rundir import RunDirectory
 from vgf.trainers import distill, lora, value
 
 pytest.importorskip("trl")
-pytest.importorskip("peft")
+peft = pytest.importorskip("peft")
 torch.set_num_threads(1)
 
 
@@ -68,13 +70,14 @@ def same(whole: Path, parts: Path, files: list[Path]) -> None:
 
 
 ADAPTER = adapter_path(Path()) / "adapter_model.safetensors"
-BREAKS = {
-    "value heads": (value, "save_heads"),
-    "before the trainer": (lora, "trainable"),
-    "in the trainer": (torch.optim.AdamW, "step"),
-    "while it is kept": (lora, "_measured"),
-    "before it is published": (lora, "adapter_path"),
-}
+# Where it breaks off, and in which call; in this order none is there yet when its turn comes.
+BREAKS = [
+    (value, "save_heads", 1),
+    (peft.PeftModel, "__init__", 1),
+    (torch.optim.AdamW, "step", 2),
+    (lora, "_measured", 2),
+    (lora, "save_adapter", 2),  # the first one is the round's own, the second is published
+]
 
 
 @pytest.mark.parametrize(
@@ -85,23 +88,27 @@ def test_a_round_that_is_broken_off_is_done_again_and_is_the_same(tmp_path, mode
     config = config_of(model, trainer, rounds=rounds)
     train(config, tmp_path / "whole")
     parts = tmp_path / "in-parts"
-    for owner, name in BREAKS.values():
-        whole, calls = getattr(owner, name), []
-
-        def broken(*args: Any, whole: Any = whole, calls: list = calls, **kwargs: Any) -> Any:
-            calls.append(1)
-            if len(calls) == 2:
-                raise Crash
-            return whole(*args, **kwargs)
-
+    for owner, name, at in BREAKS:
         with monkeypatch.context() as patch:
-            patch.setattr(owner, name, broken)
-            try:
+            patch.setattr(owner, name, breaking(getattr(owner, name), at))
+            with pytest.raises(Crash):
                 train(config, parts)
-            except Crash:
-                COUNTS["crashes"] += 1
+        COUNTS["crashes"] += 1
     train(config, parts)
     same(tmp_path / "whole", parts, [ADAPTER, heads_path(Path()), heads_path(round_folder(Path(), rounds))])
+
+
+def breaking(whole: Any, at: int) -> Any:
+    """A function that crashes when it is called for the ``at``-th time."""
+    calls = itertools.count(1)
+
+    @functools.wraps(whole)
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == at:
+            raise Crash
+        return whole(*args, **kwargs)
+
+    return broken
 
 
 def test_value_heads_are_logged_once_however_often_it_breaks_off(tmp_path, model, monkeypatch):
@@ -143,16 +150,8 @@ def test_the_reward_model_is_the_same_when_its_training_begins_again(tmp_path, m
         return load_file(path / "model.safetensors")
 
     whole = found(tmp_path / "whole")
-    step, calls = torch.optim.AdamW.step, []
-
-    def broken(*args: Any, **kwargs: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 3:
-            raise Crash
-        return step(*args, **kwargs)
-
     with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.AdamW, "step", broken)
+        patch.setattr(torch.optim.AdamW, "step", breaking(torch.optim.AdamW.step, 3))
         with pytest.raises(Crash):
             found(tmp_path / "in-parts")
     COUNTS["crashes"] += 1
@@ -171,6 +170,7 @@ def failing_worker(config: Config, device: torch.device) -> Any:
     raise RuntimeError("the tokenizer\nexploded")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prepare", "said"),
     [

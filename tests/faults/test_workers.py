@@ -33,19 +33,22 @@ def test_an_evaluation_that_fails_costs_the_evaluation_alone(driver, tmp_path, t
     assert len(contents(run_dir)["eval.csv"]) == 4
 
 
-@pytest.mark.parametrize("trouble", ["raise", "nan"])
+@pytest.mark.parametrize("trouble", ["raise", "nan", "on the way"])
 def test_an_environment_that_fails_while_it_is_trained_in(driver, tmp_path, tiny_walk, trouble):
     run_dir = tmp_path / "run"
     online = [*tiny_walk, "trainer=online", "online.steps=20", "online.start=2", "online.eval_every=100"]
-    ended = driver.call("command", *online, f"run_dir={run_dir}", environment={"WALK_TROUBLE": trouble})
+    online += ["train.steps=39"] if trouble == "on the way" else ["train.steps=0"]  # 39: evaluated before it plays
+    kind = "raise" if trouble == "on the way" else trouble
+    ended = driver.call("command", *online, f"run_dir={run_dir}", environment={"WALK_TROUBLE": kind})
     COUNTS["broken environments"] += 1
     assert ended.status == 2, ended.said
     said = {
         "raise": "the environment failed in training episode 0: RuntimeError: the point fell off the line",
         "nan": "the environment returned a number that is not finite in training episode 0",
+        "on the way": "the environment failed: RuntimeError: the point fell off the line (toy_env.py:28) "
+        f"(step 39 is kept in {run_dir}; the same command goes on from there)",
     }
-    kept = f"(step 36 is kept in {run_dir}; the same command goes on from there)"
-    assert ended.last_line == f"vgf: {said[trouble]} {kept}"
+    assert ended.last_line == f"vgf: {said[trouble]}"
     assert "Traceback" not in ended.said
 
 
@@ -62,40 +65,40 @@ def test_a_process_that_makes_data_dies(driver, tmp_path, kind):
     assert f"{kept} of 8 episodes are kept" in ended.last_line
 
 
-def ended_by_sigterm(driver: Driver, after: float, work: str, *args: object) -> None:
-    """SIGTERM, and SIGKILL ten seconds later, as schedulers do: the first must do."""
-    ended = driver.call(work, *args, terminate_after=after, kill_after=after + 10)
+def ended_by_sigterm(driver: Driver, when: Path, work: str, *args: object) -> None:
+    """SIGTERM when a path is there; SIGKILL ten seconds later would be another status."""
+    ended = driver.call(work, *args, terminate_when=str(when))
     COUNTS["SIGTERM"] += 1
     assert ended.status == 143, ended.said
     assert ended.last_line == "vgf: stopped"
     assert "Traceback" not in ended.said
 
 
-def waited_for(driver: Driver, path: Path) -> float:
-    """Seconds after which a first checkpoint is there; measured on a run that is thrown away."""
-    ended = driver.call("train", "offline", str(path), {"train__steps": 4})
-    assert ended.status == 0, ended.said
-    return ended.seconds
+def step_of(run_dir: Path) -> int:
+    return int((run_dir / "checkpoints" / "latest").read_text().strip().removeprefix("step-"))
 
 
 @pytest.mark.parametrize("trainer", ["offline", pytest.param("online", marks=pytest.mark.slow)])
 def test_sigterm_saves_and_ends_and_the_same_command_goes_on(driver, tmp_path, trainer):
-    many = {"train__steps": 3000, "train__save_every": 1000, "train__log_every": 1000}
+    many = {"train__steps": 3000, "train__save_every": 7, "train__log_every": 1000}
     if trainer == "online":
         many |= {"train__steps": 6, "online__steps": 3000, "online__eval_every": 20}
     run_dir = tmp_path / "run"
-    ended_by_sigterm(driver, 1.0 + waited_for(driver, tmp_path / "other"), "train", trainer, str(run_dir), many)
-    first = int((run_dir / "checkpoints" / "latest").read_text().strip().removeprefix("step-"))
-    assert 0 < first < 3000
-    ended_by_sigterm(driver, 1.0 + waited_for(driver, tmp_path / "another"), "train", trainer, str(run_dir), many)
-    assert int((run_dir / "checkpoints" / "latest").read_text().strip().removeprefix("step-")) > first
+    folder = run_dir / "checkpoints"
+    ended_by_sigterm(driver, folder / "step-000000014", "train", trainer, str(run_dir), many)
+    first = step_of(run_dir)
+    assert 14 <= first < 3000
+    later = folder / f"step-{first // 7 * 7 + 14:09d}"
+    ended_by_sigterm(driver, later, "train", trainer, str(run_dir), many)
+    assert step_of(run_dir) > first
 
 
 def test_sigterm_while_data_are_made(driver, tmp_path):
-    ended = driver.call("endless_data", str(tmp_path), terminate_after=2.0, kill_after=12.0)
+    ended = driver.call("endless_data", str(tmp_path), terminate_when=str(tmp_path / "X.work" / "split0-000003.npz"))
     COUNTS["SIGTERM"] += 1
     assert ended.status == 143, ended.said
     kept = len(list((tmp_path / "X.work").glob("split*.npz")))
+    assert kept >= 3
     assert f"stopped; {kept} of 100000 episodes are kept in" in ended.said
     assert "Traceback" not in ended.said
 
@@ -104,9 +107,9 @@ def test_sigterm_while_data_are_made(driver, tmp_path):
 def test_sigterm_in_an_evaluation(driver, uninterrupted, tmp_path):
     for name in ("whole", "parts"):
         shutil.copytree(uninterrupted("offline"), tmp_path / name)
-    methods = ["qgf", "vgf", "best_of_n"] * 4
+    methods = ["qgf", "vgf", "best_of_n"]
     whole = driver.call("evaluate", str(tmp_path / "whole"), methods)
     assert whole.status == 0, whole.said
-    ended_by_sigterm(driver, whole.seconds / 2, "evaluate", str(tmp_path / "parts"), methods)
+    ended_by_sigterm(driver, tmp_path / "parts" / "eval.csv", "evaluate", str(tmp_path / "parts"), methods)
     assert driver.call("evaluate", str(tmp_path / "parts"), methods).status == 0
     assert_same(contents(tmp_path / "whole"), contents(tmp_path / "parts"))

@@ -93,7 +93,7 @@ def go_on(trainer: Trainer, config: Config, run: RunDirectory, after: Callable[[
 
 
 def _interruptible(trainer: Trainer, run: RunDirectory, stop: StopRequest, after: Callable[[], None]) -> None:
-    """What comes after a step may take long or fail; the step is kept first, and going on from here repeats the rest."""
+    """What comes after a step may take long or fail: the step is kept first, and going on from it repeats the rest."""
     try:
         with stop.at_once():
             after()

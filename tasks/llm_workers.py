@@ -20,6 +20,7 @@ import torch
 from vgf.config import Config
 from vgf.errors import UserError
 from vgf.language.evaluation import evaluate
+from vgf.language.hub import first_line
 from vgf.language.loading import load_heads, text_policy
 from vgf.language.policy import Values
 from vgf.language.problem import TextProblem
@@ -81,7 +82,7 @@ def evaluate_run(
             worker.join(10)
     finally:
         for worker in workers:
-            worker.terminate()
+            worker.kill()
 
 
 def _share(
@@ -103,7 +104,8 @@ def _share(
 
 def _work(config: Config, run_dir: Path, prepare: Any, share: tuple[int, int], results: Any) -> None:
     """A process: its share of the batches, then None; a sentence in the place of a result when it cannot go on."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends its processes
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent hears them and ends its processes
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     device = torch.device("cpu")
     try:
@@ -114,6 +116,8 @@ def _work(config: Config, run_dir: Path, prepare: Any, share: tuple[int, int], r
         results.put(str(error))
     except MemoryError:
         results.put("out of memory in evaluation; lower text.batch, transport.particles or eval.processes")
+    except Exception as error:  # a trace from another process says less than one line from this one
+        results.put(f"the evaluation failed: {type(error).__name__}: {first_line(error)}")
 
 
 def _next(results: Any, workers: list[Any]) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,10 +18,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint
+from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint, written_by
 from vgf.config import Config, TrainConfig
 from vgf.data.store import Store
 from vgf.errors import UserError
+from vgf.identity import config_sha256
 from vgf.interrupt import deferred_interrupt
 from vgf.nets import ActorCritic, NetSizes
 from vgf.nets.actor_critic import network_of, trained_networks
@@ -43,7 +45,8 @@ def train(
 ) -> int:
     """Train until ``config.total_steps`` steps are made, going on from the run's checkpoint. Returns the step.
 
-    Ctrl-C and SIGTERM let the update in hand finish and save a checkpoint before they are passed on.
+    Ctrl-C and SIGTERM let the update in hand finish and save a checkpoint before they are passed on; the first update
+    of a call, which may be compiling, and what is done between updates are broken off, and done again later.
 
     Raises:
         UserError: data that do not suit the settings, a loss that is not finite, a full disk.
@@ -84,14 +87,18 @@ def advance_to(
     after: Callable[[], None] = lambda: None,
 ) -> int:
     """Advance a trainer to a step; ``log`` gets the last losses and steps per second, and returns the metrics."""
-    first = trainer.step
+    first = kept = trainer.step
     began, earlier = time.perf_counter(), trainer.seconds
     bar = progress_bar("training", steps, "update", initial=first)
     losses: Losses = {}
     with bar, deferred_interrupt() as stop:
+        if first:
+            with stop.at_once():
+                after()  # it may have been due, and broken off, when the checkpoint was written
         while trainer.step < steps and not stop.asked:
             before = trainer.step
-            losses = trainer.advance() or losses
+            with stop.at_once() if before == first else nullcontext():  # the first one may have to be compiled
+                losses = trainer.advance() or losses
             trainer.seconds = earlier + time.perf_counter() - began
             bar.update(trainer.step - before)
             if trainer.step % config.train.log_every == 0 or trainer.step == steps:
@@ -99,7 +106,15 @@ def advance_to(
                 bar.set_postfix({k: f"{metrics[k]:.3g}" for k in _SHOWN if k in metrics}, refresh=False)
             if trainer.step % config.train.save_every == 0 or trainer.step == steps or stop.asked:
                 save()
-            after()
+                kept = trainer.step
+            if not stop.asked:
+                try:
+                    with stop.at_once():
+                        after()
+                except (KeyboardInterrupt, UserError):
+                    if kept != trainer.step:  # it may take long or fail: going on from this step repeats it
+                        save()
+                    raise
     return trainer.step
 
 
@@ -147,13 +162,17 @@ class Trainer:
         self.recorder = Recorder(lambda: self.update(self.data), self.streams.values()) if recorded else None
         self.last_step = config.total_steps
         self.inherited: set[str] = set()  # networks that were trained before this call
+        self.origin = {
+            "config_sha256": config_sha256(config),
+            "seeds": {"run": config.seed, "data": config.data.seed, "evaluation": config.eval.seed},
+        }
         self.extra_state: dict[str, Tensor] = {}  # of trainers that have more to remember than the loop knows
         self.step = 0
         self.seconds = 0.0  # of training, over all calls that went on with this run
 
     def begin(self, config: Config, run: RunDirectory) -> None:
         """Go on from the run's checkpoint, or start from the networks of ``config.init``, or from new ones."""
-        if latest_step(run.path):
+        if latest_step(run.path) is not None:
             self.restore(run.path)
         elif config.init:
             self.start_from(Path(config.init))
@@ -256,8 +275,10 @@ class Trainer:
             "trained": sorted(self.trained | self.inherited),
             "flow_steps": self.config.flow_steps,
             "seconds": self.seconds,
+            **self.origin,
         }
-        save_checkpoint(run_dir, self.step, self.networks.state_dict(), state, manifest)
+        networks, keep_every = self.networks.state_dict(), self.config.keep_every
+        save_checkpoint(run_dir, self.step, networks, state, manifest, keep_every=keep_every)
 
     @property
     def trained(self) -> set[str]:
@@ -289,7 +310,10 @@ class Trainer:
         self.networks.load_state_dict(checkpoint.networks)
         for name, generator in self.streams.items():
             if f"stream.{name}" not in checkpoint.training:
-                raise UserError(f"{run_dir} was begun by an older version of vgf and cannot go on; train it anew")
+                raise UserError(
+                    f"{run_dir} was written by {written_by(checkpoint.manifest)} without its random stream {name}: it "
+                    "can be evaluated, not trained on; train it anew in another run_dir=..."
+                )
             generator.set_state(checkpoint.training[f"stream.{name}"])
         for name, parameter in self.parameters.items():
             if f"adam.step.{name}" in checkpoint.training:  # V(s) has none where no critic trains it

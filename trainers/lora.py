@@ -8,7 +8,6 @@ published last, so that whatever is in ``checkpoints/adapter`` is complete.
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -163,17 +162,8 @@ def rounds_done(config: Config, run: RunDirectory) -> int:
                 f"{run.path} holds an adapter trained with {name}={facts['settings'].get(key)}, not {ours}; "
                 "choose another run_dir=..."
             )
-    _log_missing(run, facts["metrics"])
+    run.log_missing(facts["metrics"])
     return int(facts["rounds"])
-
-
-def _log_missing(run: RunDirectory, rows: list[dict[str, float]]) -> None:
-    """Log rows that are not there: an interrupted run may have logged some and lost others."""
-    file = run.path / "metrics.jsonl"
-    there = file.read_text().splitlines() if file.is_file() else []
-    for row in rows:
-        if json.dumps(row) not in there:
-            run.log(row)
 
 
 def _identity(config: Config) -> dict[str, Any]:
@@ -200,7 +190,6 @@ def keep(
     rows = before["metrics"] if before else [{"step": 0} | _measured(config, problem, problem.reference, name)]
     row = {"step": done} | _measured(config, problem, adapted, name)
     row |= {f"{name}/{key}": value for key, value in metrics.items()}
-    _log_missing(run, [*rows, row])
     print(
         f"{name}, round {done}: proxy {rows[0][f'{name}/proxy']:.2f} -> {row[f'{name}/proxy']:.2f}, "
         f"NLL {rows[0][f'{name}/nll']:.2f} -> {row[f'{name}/nll']:.2f}, KL {row[f'{name}/kl']:.2f} nats"
@@ -211,6 +200,7 @@ def keep(
         print(f"{name}, round {done}: no value heads for the adapter: {error}")
     facts = {"settings": _identity(config), "rounds": done, "metrics": [*rows, row]}
     save_adapter(adapter_path(run.path), model, facts)
+    run.log_missing(facts["metrics"])
     return adapted
 
 

@@ -60,6 +60,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "train.updates_per_launch": (1, None),
     "train.log_every": (1, None),
     "train.save_every": (1, None),
+    "train.keep_every": (1, None),
     "online.steps": (1, None),
     "online.start": (0, None),
     "online.eval_every": (1, None),

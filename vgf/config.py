@@ -115,6 +115,7 @@ class TrainConfig:
     updates_per_launch: int = 10  # of compile=graph
     log_every: int = 500
     save_every: int = 2_500
+    keep_every: int | None = None  # checkpoints at multiples of it stay; null: the last two and the best alone
 
 
 @dataclass

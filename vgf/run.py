@@ -3,7 +3,8 @@
     mode=train   find or make the data, train reference and critic, evaluate, write the report
     mode=eval    run=DIR: evaluate a finished (or interrupted) run again, at other budgets or with another method
 
-Bad input ends with one line on stderr and status 2; Ctrl-C and SIGTERM with status 130, nothing lost.
+Bad input ends with one line on stderr and status 2; Ctrl-C with status 130, SIGTERM with 143, nothing lost: the same
+command goes on. Only one process works in a run directory at a time.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from vgf.checkpoint import latest_step
 from vgf.complaints import group_options, one_line
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
+from vgf.interrupt import Terminated, raise_on_sigterm
 from vgf.methods import ALL, load_method
 from vgf.probe import write_probe
 from vgf.report.facts import flatten
@@ -53,7 +55,7 @@ def main() -> None:
     given = _with_own_preset(sys.argv[1:])
     sys.argv[1:] = [f"++{a}" if a.startswith(_OPEN_KEYS) else a for a in given]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of printing tracebacks
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise_on_sigterm()
     ConfigStore.instance().store(name="schema", node=Config)
     with _one_line_errors():
         _compose_and_launch()
@@ -76,9 +78,9 @@ def _compose_and_launch(composed: DictConfig) -> None:
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("vgf: stopped", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
     except Exception as error:
         line = one_line(error)
         if line is None:
@@ -119,22 +121,23 @@ def launch(composed: DictConfig, given: list[str]) -> None:
             f"seeds={len(configs)} trains on fixed data, in one batched model; task={config.task} "
             f"trainer={config.trainer} does not; train one seed after another: -m seed={each}"
         )
-    if hasattr(task, "solve"):  # a domain with data, evaluation and report of its own: text
-        torch.set_num_threads(config.threads or os.cpu_count() or 1)
-        run_dir = config.run_dir if config.mode == "train" else str(config.run)
-        task.solve(config, RunDirectory(Path(run_dir)), trainer, device)
-        return
-
     runs = [RunDirectory(Path(c.run_dir if c.mode == "train" else str(c.run))) for c in configs]
-    if config.mode == "train":
-        _train(configs, task, trainer, runs, device)
-    torch.set_num_threads(config.threads or 1)  # the other cores step environments
-    make_environment = task.environment_factory(config)
-    for one, run in zip(configs, runs, strict=True):
-        score_run(one, run, make_environment, device)
-    if len(runs) > 1 and make_environment is not None:
-        own = {} if config.method == ALL else {config.method: config.transport.knob}
-        print(f"\n{seeds_table([run.path for run in runs], knobs=own)}")
+    with contextlib.ExitStack() as holding:
+        for run in runs:
+            holding.enter_context(run.held())
+        if hasattr(task, "solve"):  # a domain with data, evaluation and report of its own: text
+            torch.set_num_threads(config.threads or os.cpu_count() or 1)
+            task.solve(config, runs[0], trainer, device)
+            return
+        if config.mode == "train":
+            _train(configs, task, trainer, runs, device)
+        torch.set_num_threads(config.threads or 1)  # the other cores step environments
+        make_environment = task.environment_factory(config)
+        for one, run in zip(configs, runs, strict=True):
+            score_run(one, run, make_environment, device)
+        if len(runs) > 1 and make_environment is not None:
+            own = {} if config.method == ALL else {config.method: config.transport.knob}
+            print(f"\n{seeds_table([run.path for run in runs], knobs=own)}")
 
 
 def _train(
@@ -173,6 +176,12 @@ def _train(
                 f"and 'python -m vgf.run mode=eval run={waiting[0][1].path}' evaluates what there is",
                 file=sys.stderr,
             )
+        raise
+    except UserError as error:
+        if done := latest_step(waiting[0][1].path):
+            raise UserError(
+                f"{error} (step {done} is kept in {waiting[0][1].path}; the same command goes on from there)"
+            ) from error
         raise
 
 

@@ -87,6 +87,26 @@ def test_an_environment_that_does_not_replay_is_found_out(tmp_path):
         OnlineTrainer(small_config(**ONLINE), restless, CPU).restore(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        ("raise", "the environment failed in training episode 0: RuntimeError: the roof came down"),
+        ("nan", "returned a number that is not finite in training episode 0"),
+    ],
+)
+def test_an_environment_that_fails_is_one_line(trouble, said):
+    class Broken(Hall):
+        def step(self, action):
+            if trouble == "raise":
+                raise RuntimeError("the roof\ncame down")
+            return (np.full(3, np.nan), *super().step(action)[1:])
+
+    broken = dataclasses.replace(problem(), make_environment=Broken)
+    with pytest.raises(UserError, match=said) as error:
+        OnlineTrainer(small_config(**ONLINE), broken, CPU).advance()
+    assert "\n" not in str(error.value)
+
+
 def test_a_task_without_an_environment(tmp_path):
     run = RunDirectory(tmp_path)
     with pytest.raises(UserError, match="trainer=online plays"):

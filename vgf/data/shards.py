@@ -247,6 +247,8 @@ class ShardedData(Mapping[str, Any]):
         shape, dtype = self._kinds[name]
         try:
             array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+            if not isinstance(array, np.ndarray):
+                raise ValueError("it is an archive, not one array")
         except FileNotFoundError:
             raise UserError(f"{path} is missing; {_AGAIN}") from None
         except Exception as error:  # NumPy raises many kinds on bytes it does not like

@@ -30,6 +30,7 @@ from vgf.rundir import RunDirectory
 from vgf.speed import compiled, precision_context
 from vgf.trainers.extra_losses import action_gradient
 from vgf.trainers.judge import judge_losses
+from vgf.trainers.nonfinite import Guard, examine, is_finite, summed
 from vgf.trainers.terms import Draw, Losses, Term
 
 __all__ = ["Trainer", "go_on", "train"]
@@ -57,6 +58,7 @@ def go_on(trainer: Trainer, config: Config, run: RunDirectory, after: Callable[[
         trainer.restore(run.path)
     elif config.init:
         trainer.start_from(Path(config.init))
+    trainer.guard.folder = run.path / "nonfinite"
     steps, first = config.total_steps, trainer.step
     began, earlier = time.perf_counter(), trainer.seconds
     bar = progress_bar("training", steps, "update", initial=first)
@@ -124,6 +126,8 @@ class Trainer:
         self.loss: Callable[..., Losses] = compiled(self._loss, config.compile)
         self.inherited: set[str] = set()  # networks that were trained before this call
         self.extra_state: dict[str, Tensor] = {}  # of trainers that have more to remember than the loop knows
+        self.guard = Guard(c.nonfinite)
+        self.trainer_name = config.trainer
         self.step = 0
         self.seconds = 0.0  # of training, over all calls that went on with this run
 
@@ -131,20 +135,47 @@ class Trainer:
         """What one step of the loop does; None when it made no update."""
         return self.update(self.data)
 
-    def update(self, data: Store) -> Losses:
-        """One gradient step on one batch, then the target networks follow."""
+    def update(self, data: Store) -> Losses | None:
+        """One gradient step on one batch, then the target networks follow; None where the batch was left out.
+
+        Raises:
+            UserError: a loss or gradient that is not finite, unless ``train.nonfinite=skip``.
+        """
         draw = self.draw(data, self.streams["batches"], self.streams)
         held_out = None
         if self.validation is not None and self.judged and self.step % _JUDGE_EVERY == 0:
             held_out = self.draw(self.validation, self.streams["judge"])
-        with precision_context(self.data.device, self.config.precision):
-            losses = self.loss(draw, held_out)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.stack([loss for name, loss in losses.items() if name.endswith("/loss")]).sum().backward()
+        losses = self._gradients(draw, held_out)
+        if not is_finite(summed(losses), self.parameters.values()):
+            self._refuse(draw, held_out)
+            self.step += 1
+            return None
         self.optimizer.step()
         self.networks.update_target(self.config.target_rate)
         self.step += 1
         return losses
+
+    def _gradients(self, draw: Draw, held_out: Draw | None) -> Losses:
+        """Mean losses of the micro-batches; their gradients add up to that of the whole batch."""
+        count = self.config.accumulate
+        held = held_out.split(count) if held_out else [None] * count
+        parts: list[Losses] = []
+        for micro, micro_held in zip(draw.split(count), held, strict=True):
+            with precision_context(self.data.device, self.config.precision):
+                losses = self.loss(micro, micro_held)
+            (summed(losses) / count).backward()
+            parts.append({name: loss.detach() for name, loss in losses.items()})
+        return parts[0] if count == 1 else {k: torch.stack([part[k] for part in parts]).mean(0) for k in parts[0]}
+
+    def _refuse(self, draw: Draw, held_out: Draw | None) -> None:
+        def losses(draw: Draw, held_out: Draw | None) -> Losses:
+            with precision_context(self.data.device, self.config.precision):
+                return self._loss(draw, held_out)
+
+        finding = examine(self.networks, self.parameters, losses, draw, held_out, self.step)
+        facts = {"sizes": vars(self.networks.sizes), "trained": sorted(self.parameters), "trainer": self.trainer_name}
+        self.guard.refuse(finding, self.networks, {"draw": draw, "held_out": held_out}, facts)
 
     def draw(self, data: Store, generator: torch.Generator, spare: Mapping[str, torch.Generator] | None = None) -> Draw:
         """All random numbers of one update; those of single terms come from streams of their own.
@@ -175,9 +206,8 @@ class Trainer:
     def metrics(self, losses: Losses) -> dict[str, float]:
         """Losses of the last batch, those of held-out episodes, and the size of grad Q (it sets useful budgets)."""
         named = {k: float(v.detach()) for k, v in losses.items()}
-        bad = [k for k, v in named.items() if v != v or abs(v) == float("inf")]
-        if bad:
-            raise UserError(f"{bad[0]} is not finite at step {self.step}; lower train.learning_rate or check the data")
+        if self.config.nonfinite == "skip":
+            named["skipped"] = self.guard.skipped
         # Streams that depend on the step alone: logging more often leaves training as it is.
         device = self.data.device
         spare = {name: torch.Generator(device).manual_seed(self.step + (1 << 32)) for name in self.spare}
@@ -206,6 +236,7 @@ class Trainer:
             "trained": sorted(self.trained | self.inherited),
             "flow_steps": self.config.flow_steps,
             "seconds": self.seconds,
+            "skipped": self.guard.skipped,
         }
         save_checkpoint(run_dir, self.step, self.networks.state_dict(), state, manifest)
 
@@ -250,6 +281,7 @@ class Trainer:
         self.inherited = set(checkpoint.manifest.get("trained", ()))
         self.step = checkpoint.step
         self.seconds = checkpoint.manifest["seconds"]
+        self.guard.skipped = checkpoint.manifest.get("skipped", 0)
 
 
 def network_sizes(config: Config, problem: Problem, observation_size: int) -> NetSizes:

@@ -44,6 +44,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "net.heads": (1, None),
     "train.steps": (0, None),
     "train.batch_size": (1, None),
+    "train.accumulate": (1, None),
     "train.learning_rate": (0, None),
     "train.discount": (0, 1),
     "train.chunk": (1, None),
@@ -83,6 +84,7 @@ _CHOICES = {
     "device": ("auto", "cpu", "cuda"),
     "data.source": ("auto", "path", "download", "generate"),
     "data.rewards": ("d4rl", "raw"),
+    "train.nonfinite": ("stop", "skip"),
     "train.precision": ("auto", "float32", "bfloat16"),
     "transport.knob": ("steps", "size"),
     "transport.critic": ("target", "online"),
@@ -158,6 +160,16 @@ def _check_training(config: Config) -> None:
     if train.steps == 0 and not (config.trainer == "online" and config.init):
         raise UserError(
             "train.steps=0 is out of range; it must be at least 1 (0 goes with trainer=online init=RUN_DIR)"
+        )
+    if train.batch_size % train.accumulate:
+        raise UserError(
+            f"train.accumulate={train.accumulate} does not divide train.batch_size={train.batch_size}; "
+            "micro-batches are of one size"
+        )
+    if train.accumulate > 1 and (config.trainer == "rebrac" or train.actor.normalize_q):
+        raise UserError(
+            "train.accumulate=1 is needed where Q is divided by its mean size in the batch (trainer=rebrac, "
+            "train.actor.normalize_q): micro-batches have other means"
         )
     if config.trainer == "online" and config.online.method is not None:
         missing_extra(load_method(config.online.method), config.net.extras)

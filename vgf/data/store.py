@@ -27,6 +27,7 @@ class Batch:
     """One training batch of chunked n-step transitions.
 
     Attributes:
+        rows: of the data, where the chunks start, [B] int64; those of a replay buffer are counted on from the data's.
         observations: s, [B, S].
         actor_observations: what the cloned source sees, [B, S]; another goal than the critic's where there are goals.
         actions: the chunk a_{0:H} flattened, [B, H * A].
@@ -39,6 +40,7 @@ class Batch:
         next_valid: 1 when that chunk lies inside the same episode, [B].
     """
 
+    rows: Tensor
     observations: Tensor
     actor_observations: Tensor
     actions: Tensor
@@ -151,6 +153,7 @@ class TransitionStore:
         following = bootstrap + 1
         observations = self.observations[idx]
         return Batch(
+            rows=idx,
             observations=observations,
             actor_observations=observations,
             actions=self._chunks(idx),

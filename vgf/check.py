@@ -74,7 +74,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "transport.expectile": (0, 1),
     "transport.gate": (1, None),
     "seed": (0, None),
-    "threads": (1, None),
+    "threads": (1, 1024),
 }
 
 _CHOICES = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -20,7 +21,7 @@ from types import ModuleType
 
 from vgf.errors import UserError
 
-__all__ = ["atomic_path", "atomic_write_text", "locked", "rename_over", "require_space", "writing"]
+__all__ = ["atomic_path", "atomic_write_text", "is_plain_name", "locked", "rename_over", "require_space", "writing"]
 
 fcntl: ModuleType | None
 try:
@@ -106,6 +107,11 @@ def atomic_write_text(target: Path, text: str) -> None:
     """Write ``text`` as UTF-8 to ``target`` through :func:`atomic_path`."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether a file name out of a manifest stays in the manifest's folder: no separators, no ``..``, not hidden."""
+    return isinstance(name, str) and re.fullmatch(r"[^./\\:\0][^/\\:\0]*", name) is not None
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -30,7 +30,7 @@ from vgf.rundir import RunDirectory
 from vgf.speed import compiled, precision_context
 from vgf.trainers.extra_losses import action_gradient
 from vgf.trainers.judge import judge_losses
-from vgf.trainers.nonfinite import Guard, examine, is_finite, summed
+from vgf.trainers.nonfinite import Guard, examine, is_finite, require_finite, summed
 from vgf.trainers.terms import Draw, Losses, Term
 
 __all__ = ["Trainer", "go_on", "train"]
@@ -226,6 +226,7 @@ class Trainer:
 
     def save(self, run_dir: Path) -> None:
         """Write a checkpoint from which training goes on exactly."""
+        require_finite(self.networks, self.step)
         state = {f"stream.{name}": generator.get_state() for name, generator in self.streams.items()}
         state |= self.extra_state
         for name, parameter in self.parameters.items():

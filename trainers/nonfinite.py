@@ -30,7 +30,7 @@ from vgf.errors import UserError
 from vgf.files import atomic_path, atomic_write_text
 from vgf.trainers.terms import Draw, Losses
 
-__all__ = ["Finding", "Guard", "examine", "is_finite", "summed"]
+__all__ = ["Finding", "Guard", "examine", "is_finite", "require_finite", "summed"]
 
 LossOf = Callable[[Draw, Draw | None], Losses]
 
@@ -137,6 +137,12 @@ def is_finite(total: Tensor, parameters: Iterable[Tensor]) -> bool:
     """Whether a summed loss and the norm of its gradient are finite; one number is read from the device."""
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     return math.isfinite(float(total.detach() + norm))
+
+
+def require_finite(networks: nn.Module, step: int) -> None:
+    """Raise a UserError for parameters or buffers that are not finite: they are never written to a checkpoint."""
+    if bad := _bad(networks.state_dict()):
+        raise UserError(f"{bad[0]} is not finite after {step} updates; lower train.learning_rate")
 
 
 def examine(

@@ -187,5 +187,9 @@ def test_without_a_compiler_training_goes_on_with_one_warning(monkeypatch, capsy
 def test_settings_that_do_not_suit_the_data():
     with pytest.raises(UserError, match=r"train.n_step=1 is shorter than train.chunk=2"):
         make(small_config(train__n_step=1))
+    longer, whole = (make(small_config(train__n_step=n)).data for n in (10**9, 7))
+    assert torch.equal(longer.returns, whole.returns)  # sums end with the episode, whatever they were asked to reach
+    with pytest.raises(UserError, match=r"train.chunk=1000000000000 is longer than every"):
+        make(small_config(train__chunk=10**12))
     with pytest.raises(UserError, match=r"train.chunk=8 is longer than every episode of the data .longest: 7"):
         make(small_config(train__chunk=8))

@@ -222,3 +222,13 @@ def test_replay_says_when_all_is_finite(tmp_path, capsys):
     save_file(draw, kept / "draw.safetensors")
     assert replay.main([str(kept)]) == 0
     assert "every loss and gradient is finite" in capsys.readouterr().out
+
+
+def test_parameters_that_are_no_numbers_are_not_saved(tmp_path):
+    trainer = trainer_of(config_of(), problem())
+    trainer.advance()
+    with torch.no_grad():
+        trainer.parameters["flow.output.weight"][0, 0, 0] = float("inf")
+    with pytest.raises(UserError, match=r"^flow.output.weight is not finite after 1 updates"):
+        trainer.save(tmp_path)
+    assert not (tmp_path / "checkpoints").exists()

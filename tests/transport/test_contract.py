@@ -266,6 +266,9 @@ def test_option_that_the_rule_lacks(rule):
         ("grad_step", {"velocity": None}, "pass velocity="),
         ("qgf", {"flow_steps": 0}, "flow_steps=0"),
         ("vgf", {"alpha": 0.0}, "alpha=0.0"),
+        ("qpilots_g", {"samples": "many"}, "samples='many' is not a whole number"),
+        ("qpilots_g", {"tau": None}, "tau=None is not a number"),
+        ("qpilots_g", {"inner_steps": 1.5}, "inner_steps=1.5 is not a whole number"),
         ("vgf", {"bandwidth": -1.0}, "bandwidth=-1.0"),
         ("qgf", {"low": 1.0, "high": -1.0}, "low=1.0"),
         ("a_vgf", {"gradient": None}, None),
@@ -295,7 +298,7 @@ def test_shapes_that_do_not_fit():
 
 @pytest.mark.parametrize(
     "fields",
-    [{"steps": -1}, {"steps": 1.5}, {"steps": True}, {"size": -0.1}, {"size": float("nan")}, {"size": float("inf")},
+    [{"steps": -1}, {"steps": 10**7}, {"steps": 1.5}, {"steps": True}, {"size": -0.1}, {"size": float("nan")}, {"size": float("inf")},
      {"radius": -1.0}, {"radius": float("nan")}],
 )  # fmt: skip
 def test_budgets_that_are_none(fields):

@@ -103,6 +103,11 @@ class TransitionStore:
                 f"train.n_step={n_step} is shorter than train.chunk={chunk}; give at least the chunk's length"
             )
         self.settings: dict[str, Any] = {"chunk": chunk, "n_step": n_step, "discount": discount}
+        ends = last_row_of_episode(data["terminals"])
+        longest = int(np.bincount(ends).max())
+        if chunk > longest:
+            raise UserError(f"train.chunk={chunk} is longer than every episode of the data (longest: {longest} steps)")
+        n_step = min(n_step, longest)  # sums stop where episodes end
         self.rows = len(data["actions"])
         self.chunk = chunk
         self.device = torch.device(device)
@@ -127,11 +132,8 @@ class TransitionStore:
         self.returns = self._put(stacked["returns"])
         self.discounts = self._put(stacked["discounts"])
         self.valid = self._put(stacked["valid"])  # [M, H]
-        self.episode_end = self._put(last_row_of_episode(data["terminals"]), torch.int64)
+        self.episode_end = self._put(ends, torch.int64)
         self.bootstrap_row = self._put(stacked["steps"], torch.int64) - 1 + torch.arange(self.rows, device=self.device)
-        if not self.valid[:, -1].any():
-            longest = int(stacked["steps"].max())
-            raise UserError(f"train.chunk={chunk} is longer than every episode of the data (longest: {longest} steps)")
 
     def _put(self, array: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, dtype)

@@ -298,7 +298,8 @@ def test_shapes_that_do_not_fit():
 
 @pytest.mark.parametrize(
     "fields",
-    [{"steps": -1}, {"steps": 10**7}, {"steps": 1.5}, {"steps": True}, {"size": -0.1}, {"size": float("nan")}, {"size": float("inf")},
+    [{"steps": -1}, {"steps": 10**7},
+     {"steps": 1.5}, {"steps": True}, {"size": -0.1}, {"size": float("nan")}, {"size": float("inf")},
      {"radius": -1.0}, {"radius": float("nan")}],
 )  # fmt: skip
 def test_budgets_that_are_none(fields):

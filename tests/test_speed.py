@@ -17,15 +17,20 @@ def test_an_unknown_setting_is_named():
 
 
 @pytest.mark.parametrize(
-    ("device", "fixed", "complaint"),
-    [("cpu", True, "needs a CUDA device"), ("cuda", False, "data that stay in memory"), ("cuda", True, "")],
+    ("device", "fixed", "checked", "complaint"),
+    [
+        ("cpu", True, False, "needs a CUDA device"),
+        ("cuda", False, False, "data that stay in memory"),
+        ("cuda", True, True, "train.nonfinite=skip"),
+        ("cuda", True, False, ""),
+    ],
 )
-def test_updates_are_recorded_where_they_can_be(capsys, device, fixed, complaint):
-    assert records("graph", torch.device(device), fixed) == (not complaint)
+def test_updates_are_recorded_where_they_can_be(capsys, device, fixed, checked, complaint):
+    assert records("graph", torch.device(device), fixed, checked) == (not complaint)
     said = capsys.readouterr().err
     assert complaint in said
     assert said.count("\n") == bool(complaint)
-    assert not records("on", torch.device(device), fixed)
+    assert not records("on", torch.device(device), fixed, checked)
 
 
 @GPU

@@ -27,8 +27,10 @@ from vgf.nets import ActorCritic
 from vgf.problem import Problem
 from vgf.rundir import RunDirectory
 from vgf.speed import compiled, precision_context
-from vgf.trainers.loop import Trainer, advance_to, losses_of
+from vgf.trainers.loop import advance_to
+from vgf.trainers.nonfinite import is_finite, summed
 from vgf.trainers.terms import Draw, Losses, Term
+from vgf.trainers.trainer import Trainer, losses_of
 from vgf.transport.gradient import inside_vmap
 
 __all__ = ["SeedStack", "train"]
@@ -140,17 +142,37 @@ class SeedStack:
     def advance(self) -> Losses:
         """One gradient step of every seed on a batch of its own: losses [K]."""
         drawn = [trainer.draws(trainer.data) for trainer in self.trainers]
-        draw, held_out = _stacked([d for d, _ in drawn]), _stacked([h for _, h in drawn if h is not None])
-        with precision_context(self.trainers[0].data.device, self.config.precision):
-            losses = self._loss(draw, held_out)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.stack([loss for name, loss in losses.items() if name.endswith("/loss")]).sum().backward()
+        losses = self._gradients(drawn)
+        if not is_finite(summed(losses), self.parameters.values()):
+            worst = self._furthest_out(losses)
+            self.trainers[worst].refuse(*drawn[worst])
         self.optimizer.step()
         self.networks.update_target(self.config.target_rate)
         self.step += 1
         for trainer in self.trainers:
             trainer.step = self.step
         return losses
+
+    def _gradients(self, drawn: Sequence[tuple[Draw, Draw | None]]) -> Losses:
+        """Mean losses [K] of the micro-batches; their gradients add up to those of the whole batches."""
+        count = self.config.accumulate
+        draws = zip(*(draw.split(count) for draw, _ in drawn), strict=True)
+        held = list(zip(*(held_out.split(count) for _, held_out in drawn if held_out), strict=True)) or [()] * count
+        parts: list[Losses] = []
+        for micro, micro_held in zip(draws, held, strict=True):
+            with precision_context(self.trainers[0].data.device, self.config.precision):
+                losses = self._loss(_stacked(micro), _stacked(micro_held))
+            (summed(losses) / count).backward()
+            parts.append({name: loss.detach() for name, loss in losses.items()})
+        return {k: torch.stack([part[k] for part in parts]).mean(0) for k in parts[0]}
+
+    def _furthest_out(self, losses: Losses) -> int:
+        """The seed whose loss or gradient is not finite, or largest."""
+        loss = torch.stack([loss for name, loss in losses.items() if name.endswith("/loss")]).sum(0)  # [K]
+        gradients = [p.grad.flatten(1).norm(dim=1) for p in self.parameters.values() if p.grad is not None]
+        size = loss.abs() + torch.stack(gradients).sum(0)
+        return int(size.nan_to_num(float("inf")).argmax())
 
     def _losses(self, draw: dict[str, Tensor], held_out: dict[str, Tensor] | None) -> Losses:
         stacks: dict[str, Tensor] = {

@@ -98,6 +98,7 @@ class TrainConfig:
 
     steps: int = 25_000
     batch_size: int = 256
+    accumulate: int = 1  # micro-batches that an update's batch is cut into; less memory, the same update
     learning_rate: float = 3e-4
     discount: float = 0.99
     chunk: int = 1  # actions played open loop after one observation
@@ -113,6 +114,7 @@ class TrainConfig:
     target_rate: float = 0.005  # of the Polyak average
     precision: str = "auto"  # of the forward pass: float32 | bfloat16 | auto (bfloat16 where the hardware has it)
     updates_per_launch: int = 10  # of compile=graph
+    nonfinite: str = "stop"  # stop | skip: what becomes of an update whose loss or gradient is not finite
     log_every: int = 500
     save_every: int = 2_500
     keep_every: int | None = None  # checkpoints at multiples of it stay; null: the last two and the best alone

@@ -22,7 +22,10 @@ from types import ModuleType
 
 from vgf.errors import UserError
 
-__all__ = ["atomic_path", "atomic_write_text", "flush", "locked", "rename_over", "require_space", "sweep", "writing"]
+__all__ = [
+    "atomic_path", "atomic_write_text", "flush", "is_plain_name", "locked", "rename_over", "require_space", "sweep",
+    "writing",
+]  # fmt: skip
 
 fcntl: ModuleType | None
 try:
@@ -140,6 +143,11 @@ def atomic_write_text(target: Path, text: str) -> None:
     """Write ``text`` as UTF-8 to ``target`` through :func:`atomic_path`."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether a file name out of a manifest stays in the manifest's folder: no separators, no ``..``, not hidden."""
+    return isinstance(name, str) and re.fullmatch(r"[^./\\:\0][^/\\:\0]*", name) is not None
 
 
 def require_space(folder: Path, needed: int) -> None:

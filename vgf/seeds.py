@@ -19,13 +19,15 @@ def each_seed(composed: DictConfig) -> Iterator[Config]:
     Where ``run_dir`` does not name the seed, ``-seedN`` is appended to it.
 
     Raises:
-        UserError: ``seeds`` is below 1, or not a training run's.
+        UserError: ``seeds`` is below 1, not a training run's, or asked to leave out updates of single seeds.
     """
     count = 1 if composed.seeds is None else composed.seeds
     if count < 1:
         raise UserError(f"seeds={count} is out of range; it must be at least 1")
     if composed.seeds is not None and composed.mode != "train":
         raise UserError("seeds= trains several seeds at once; mode=eval evaluates one run, so leave it out")
+    if count > 1 and composed.train.nonfinite == "skip":
+        raise UserError("train.nonfinite=skip leaves out an update of one seed; with seeds= use train.nonfinite=stop")
     for seed in range(composed.seed, composed.seed + count):
         own = copy.deepcopy(composed)
         own.seed, own.seeds = seed, None

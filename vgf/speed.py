@@ -76,11 +76,13 @@ def compiled(function: Callable[..., Any], setting: str) -> Callable[..., Any]:
     return call
 
 
-def records(setting: str, device: torch.device, fixed: bool) -> bool:
+def records(setting: str, device: torch.device, fixed: bool, checked: bool) -> bool:
     """Whether updates are recorded as CUDA graphs; one warning line where ``compile=graph`` cannot have its way.
 
     Args:
         fixed: the data stay where they are in memory, so that a recorded gather finds them.
+        checked: every update is looked at before it is made, as ``train.nonfinite=skip`` must. Recorded updates are
+            looked at where they are logged or stored.
     """
     if choose("compile", setting, COMPILE) != "graph":
         return False
@@ -88,7 +90,9 @@ def records(setting: str, device: torch.device, fixed: bool) -> bool:
         _warn("compile=graph needs a CUDA device; going on with compile=on")
     elif not fixed:
         _warn("compile=graph needs data that stay in memory as they are; going on with compile=on")
-    return device.type == "cuda" and fixed
+    elif checked:
+        _warn("compile=graph cannot leave out single updates (train.nonfinite=skip); going on with compile=on")
+    return device.type == "cuda" and fixed and not checked
 
 
 class Recorder(Generic[T]):

@@ -36,6 +36,7 @@ CASES = {
     "frozen gaussian": ("offline", {"net__reference": "gaussian", "train__freeze": ["q"]}),
     "fql": ("fql", {"net__policy": "one_step"}),
     "rebrac": ("rebrac", {"net__policy": "deterministic"}),
+    "micro-batches": ("offline", {"train__accumulate": 2}),
     "qam": ("qam", {"net__policy": "flow", **td("best_of_n")}),
 }
 
@@ -63,6 +64,18 @@ def test_each_seed_is_its_single_run(case):
         assert_near(trainer.networks.state_dict(), stack.trainers[k].networks.state_dict())
         assert losses[k] is not None
         assert_near(losses[k], {name: loss[k] for name, loss in together.items()}, 1e-5)
+
+
+def test_a_seed_that_diverges_is_named_and_kept(tmp_path):
+    stack = seeds.SeedStack([make("offline", small_config(seed=seed, **FLOAT32)) for seed in SEEDS])
+    for seed, trainer in zip(SEEDS, stack.trainers, strict=True):
+        trainer.guard.folder = tmp_path / str(seed)
+    stack.advance()
+    with torch.no_grad():
+        stack.parameters["flow.output.weight"][1].fill_(float("nan"))
+    with pytest.raises(UserError, match=r"flow\.output\.weight.* is not finite at step 1"):
+        stack.advance()
+    assert [path.name for path in tmp_path.iterdir()] == [str(SEEDS[1])]
 
 
 def train(folder, steps: int, which=SEEDS, **changes) -> list[RunDirectory]:

@@ -89,16 +89,20 @@ class Reference:
             first: see :class:`Prompts`.
 
         Raises:
-            UserError: no prompts, an empty one, one that does not fit the context, no chat template.
+            UserError: no prompts, an empty one, one that is no text or does not fit the context, no template.
         """
+        if isinstance(texts, str):
+            raise UserError("prompts are a single text; give a list of texts")
         texts = tuple(texts)
         if not texts:
             raise UserError("there are no prompts; give at least one")
-        if empty := [i for i, text in enumerate(texts) if not text.strip()]:
-            raise UserError(f"prompt {empty[0] + first} is empty; a language model needs something to go on from")
+        for i, text in enumerate(texts):
+            _require_text(i + first, text)
         if chat and not self.tokenizer.chat_template:
             raise UserError("the reference's tokenizer has no chat template; use text.chat=false")
         rows = [self._encode(text, chat) for text in texts]
+        if nothing := [i for i, row in enumerate(rows) if not row]:
+            raise UserError(f"prompt {nothing[0] + first} has no token for the reference's tokenizer; give other words")
         limit = self.context_length
         if limit is not None:
             for i, row in enumerate(rows):
@@ -170,6 +174,20 @@ class Reference:
         )
         logits = output.logits[:, -length - 1 : -1].float()
         return logits.gather(-1, ids[:, -length:].unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
+
+
+def _require_text(number: int, text: object) -> None:
+    """Raise a UserError for a prompt that is no text, no Unicode, or empty."""
+    if not isinstance(text, str):
+        raise UserError(f"prompt {number} is of type {type(text).__name__}, not text")
+    if not text.strip():
+        raise UserError(f"prompt {number} is empty; a language model needs something to go on from")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"prompt {number} is not valid Unicode (character {error.start} is half a surrogate pair); read it as UTF-8"
+        ) from error
 
 
 def left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:

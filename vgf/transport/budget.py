@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from vgf.errors import UserError
 
-__all__ = ["Budget"]
+__all__ = ["MOST_STEPS", "Budget"]
+
+MOST_STEPS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Budget:
                 raise UserError(f"budget.{name}={amount!r} is not a budget; give a number of 0 or more")
             if math.isinf(amount) and name != "radius":
                 raise UserError(f"budget.{name}={amount!r} is unbounded; give a finite number")
+        if self.steps is not None and self.steps > MOST_STEPS:
+            raise UserError(f"budget.steps={self.steps!r} would take for ever; give {MOST_STEPS:,} or less")
 
     @property
     def is_zero(self) -> bool:

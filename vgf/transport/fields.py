@@ -143,6 +143,9 @@ def posterior(
         samples: M, >= 1.
         tau: inverse temperature, > 0; with a single sample it only scales the gradient.
     """
+    _require_number("samples", samples, int)
+    _require_number("tau", tau, (int, float))
+    _require_number("seed", seed, int)
     if samples < 1 or not tau > 0:
         raise UserError(f"samples={samples} must be 1 or more, tau={tau} greater than 0")
     generator = torch.Generator().manual_seed(seed * 1_000_003 + k)
@@ -167,7 +170,13 @@ def posterior_glass(
     The reference that a learned map is measured against; it costs samples * inner_steps velocities a step.
     """
     assert scene.velocity_field is not None
+    _require_number("inner_steps", inner_steps, int)
     if inner_steps < 1:
         raise UserError(f"inner_steps={inner_steps} must be 1 or more")
     sampler = glass_sampler(scene.velocity_field, inner_steps)
     return posterior(scene, x, k, sampler=sampler, samples=samples, tau=tau, seed=seed)
+
+
+def _require_number(name: str, value: object, kind: type | tuple[type, ...]) -> None:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise UserError(f"{name}={value!r} is not a {'whole ' if kind is int else ''}number")

@@ -23,7 +23,7 @@ from vgf.transport import fields
 from vgf.transport.budget import Budget
 from vgf.transport.distance import travelled
 from vgf.transport.landscape import Critic, Landscape, Velocity, bind
-from vgf.transport.limits import Gate, kept_best, within_radius
+from vgf.transport.limits import Gate, finite_or, kept_best, within_radius
 from vgf.transport.steps import make_step
 
 __all__ = ["RULES", "Moved", "Rule", "get_rule", "transport"]
@@ -203,7 +203,7 @@ def _move_after(scene: Landscape, field: Callable, move: Callable, twin: Tensor,
     """Climb from clean particles: x <- clip(x + size * step(g(x)))."""
     x = twin
     for _ in range(budget.steps or 0):
-        proposal = scene.clip(x + budget.size * move(field(x), None, None))
+        proposal = finite_or(scene.clip(x + budget.size * move(field(x), None, None)), x)
         proposal = within_radius(proposal, twin, budget.radius)
         x = stop.choose(proposal, x, at=proposal)
     return x
@@ -220,7 +220,7 @@ def _move_inside(
         v, g = field(x, k)
         bend = budget.size * move(g, v, k / scene.flow_steps)
         bend = stop.choose(bend, torch.zeros_like(bend), at=scene.clip(scene.denoised(x, v, k)))
-        x = x + (v + bend) / scene.flow_steps
+        x = finite_or(x + (v + bend) / scene.flow_steps, x)
     return scene.clip(x)
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from vgf.errors import UserError
+
+if TYPE_CHECKING:
+    from vgf.language.noise import GumbelNoise
 
 __all__ = ["Prompts", "Reference", "blocks_of", "left_padded"]
 
@@ -57,6 +60,7 @@ class Reference:
         ends = [ends] if isinstance(ends, int) else list(ends or [])
         if tokenizer.eos_token_id is not None:
             ends.append(tokenizer.eos_token_id)
+        self.noise: tuple[Any, GumbelNoise | None] = (None, None)  # of the prompts in hand: vgf.language.noise
         self.end_tokens = torch.tensor(sorted(set(ends)), dtype=torch.long, device=self.device)
 
     @property

@@ -1,7 +1,7 @@
 """Gumbel noise of particles: it depends on (seed, prompt, particle) alone, not on the batch it is drawn in.
 
-Every method that decodes the same prompts draws the same noise, and drawing it is a seventh of a decoding's time. So the
-noise of the prompts in hand is kept with the reference, as far as it is no larger than half a gigabyte.
+Every method that decodes the same prompts draws the same noise, at about a tenth of a decoding's time. So the noise of
+the prompts in hand is kept with the reference, as far as it is no larger than half a gigabyte.
 """
 
 from __future__ import annotations

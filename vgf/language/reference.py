@@ -172,8 +172,13 @@ class Reference:
             logits_to_keep=length + 1,
             use_cache=False,
         )
-        logits = output.logits[:, -length - 1 : -1].float()
-        return logits.gather(-1, ids[:, -length:].unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
+        logits, taken = output.logits[:, -length - 1 : -1], ids[:, -length:]
+        return torch.stack([_log_prob(row, tokens) for row, tokens in zip(logits, taken, strict=True)])
+
+
+def _log_prob(logits: Tensor, tokens: Tensor) -> Tensor:
+    """log p of tokens [T] under logits [T, V]: row by row, whole batches in float32 would be memory to no purpose."""
+    return logits.float().log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
 
 
 def left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,13 @@
 """Reading particles token by token, from the first token that differs from an earlier reading on.
 
-Decoding is left to right and its noise is fixed, so a particle that is decoded again under another tilt reads the same
-tokens until its choice differs for the first time. Up to there the earlier reading is the answer: its logits are compared
-again under the new tilt, and nothing goes through the model. From there on the particle is read by the model, on the
-keys and values of what it has in common with the earlier reading.
+Decoding is left to right and its noise is fixed, so a particle that is decoded again under another tilt reads the
+same tokens until its choice differs for the first time. Up to there the earlier reading is the answer: its logits are
+compared again under the new tilt, and nothing goes through the model. From there on the particle is read by the model,
+on the keys and values of what it has in common with the earlier reading.
 
-The logits that are compared are, bit for bit, those that chose the earlier tokens, so a tilt of nothing changes no token in
-any number format, and of equal scores the first wins in both. Particles that have changed are read in a smaller
-batch than a decoding from the beginning would read; in bfloat16 a logit may be rounded otherwise in it.
+The logits that are compared are, bit for bit, those that chose the earlier tokens, so a tilt of nothing changes no
+token in any number format; of equal scores the first token wins, then as before. Particles that have changed are read
+in a smaller batch than a decoding from the beginning would read; in bfloat16 a logit may be rounded otherwise in it.
 """
 
 from __future__ import annotations

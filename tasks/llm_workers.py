@@ -1,4 +1,4 @@
-"""Evaluates a language run on every core: processes of one thread each take the next batch of prompts until there is none.
+"""Evaluates a language run on every core: processes of one thread each take batches of prompts until none is left.
 
 Two threads on one batch of this size are no faster than one, two processes are twice as fast; the rows are the same
 whatever their number, because a particle's noise does not depend on its batch. On a GPU one process does it all.

@@ -40,6 +40,7 @@ def test_one_process_waits_for_nobody() -> None:
 
 @pytest.mark.slow
 def test_two_processes(tmp_path: Path) -> None:
+    """As ``accelerate launch`` starts them on GPUs; on processors it starts one, unless it is given MPI."""
     pytest.importorskip("accelerate")
     script = tmp_path / "script.py"
     script.write_text(_SCRIPT)
@@ -52,9 +53,10 @@ def test_two_processes(tmp_path: Path) -> None:
         "--cpu",
         "--main_process_port",
     ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(
-        [*launch, "0", str(script), str(tmp_path)],
-        capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        [*launch, str(script), str(tmp_path)],
+        capture_output=True, text=True, timeout=300, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert [(tmp_path / f"rank{first}").read_text() for first in (True, False)] == ["2 once 0", "2 once 0"]

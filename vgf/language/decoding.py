@@ -90,20 +90,24 @@ class Samples:
     def __getitem__(self, chosen: Tensor) -> Samples:
         """Particles by index: chosen [B, M] long -> M completions of each prompt."""
         index = chosen.unsqueeze(-1).expand(-1, -1, self.tokens.shape[2])
-        return Samples(self.prompts, *(part.gather(1, index) for part in self._parts()))
+        return self._with([part.gather(1, index) for part in self._parts()])
 
     def beside(self, other: Samples) -> Samples:
         """Both sets of completions of the same prompts."""
         pairs = zip(self._parts(), other._parts(), strict=True)
-        return Samples(self.prompts, *(torch.cat(pair, 1) for pair in pairs))
+        return self._with([torch.cat(pair, 1) for pair in pairs])
 
     def where(self, choose: Tensor, other: Samples) -> Samples:
         """These completions where ``choose`` [B, N] is True, the other ones elsewhere."""
         pairs = zip(self._parts(), other._parts(), strict=True)
-        return Samples(self.prompts, *(torch.where(choose.unsqueeze(-1), mine, its) for mine, its in pairs))
+        return self._with([torch.where(choose.unsqueeze(-1), mine, its) for mine, its in pairs])
 
     def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.tokens, self.mask, self.log_probs
+
+    def _with(self, parts: Sequence[Tensor]) -> Samples:
+        tokens, mask, log_probs = parts
+        return Samples(self.prompts, tokens, mask, log_probs)
 
 
 @torch.no_grad()

@@ -16,12 +16,13 @@ from vgf.language.heads import ValueHeads, beside_tokens, fit_heads, sample_with
 from vgf.language.loading import heads_path, heads_rows, save_heads, text_policy
 from vgf.language.policy import Values
 from vgf.language.problem import TextProblem
+from vgf.language.ranks import first_first
 from vgf.language.reference import Reference
 from vgf.language.scorers import scorer
 from vgf.progress import progress_bar
 from vgf.rundir import RunDirectory
 
-__all__ = ["train"]
+__all__ = ["fit", "train"]
 
 _SEED_OFFSET = 7_919  # training noise is not that of an evaluation with the same seed
 
@@ -31,6 +32,12 @@ def train(config: Config, problem: TextProblem, run: RunDirectory, device: torch
 
     An interrupted call begins again: all noise depends on the seed alone, so the heads are the same.
     """
+    with first_first():
+        fit(config, problem, run)
+
+
+def fit(config: Config, problem: TextProblem, run: RunDirectory) -> None:
+    """:func:`train`, in one process that does not wait for others."""
     if heads_path(run.path).is_file():
         run.log_missing(heads_rows(run.path))
         print(f"{run.path} holds value heads: using them")

@@ -198,6 +198,23 @@ def test_generate_takes_a_budget_per_call(policy: TextPolicy) -> None:
     assert policy.generate(PROMPTS, budget=Budget(size=5.0), seed=0) != texts
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_stop_strings_end_moved_and_unmoved_texts(policy: TextPolicy, name: str) -> None:
+    stop = ("good", "w3")
+    sampling = Sampling(8, stop=stop)
+    stopping = TextPolicy(policy.reference, policy.values, policy.method, sampling)
+    batch = stopping.batches(PROMPTS)[0]
+    generation = stopping.move(batch, Budget(steps=2, size=2.0), 0, _method(name, particles=16))
+    alone = decode(policy.reference, batch, 16, sampling, 0)
+    assert torch.equal(generation.twins.tokens, alone.tokens)
+    for samples in (generation.moved, generation.twins):
+        whole = policy.reference.texts(samples.tokens.flatten(0, 1), samples.mask.flatten(0, 1))
+        assert any(s in text for s in stop for text in whole)
+        assert not any(s in text for s in stop for text in stopping.texts(samples))
+    texts = stopping.generate(PROMPTS, budget=Budget(size=2.0), method=_method(name))
+    assert not any(s in text for s in stop for text in texts)
+
+
 def test_an_unknown_rule_names_the_nearest() -> None:
     with pytest.raises(UserError, match=r"gumbel"):
         get_text_rule("gumble")

@@ -61,7 +61,7 @@ def precision(config: Config) -> torch.dtype:
 def sampling_of(config: Config) -> Sampling:
     """How a run draws tokens."""
     text = config.text
-    return Sampling(text.new_tokens, text.temperature, text.top_k, text.top_p)
+    return Sampling(text.new_tokens, text.temperature, text.top_k, text.top_p, tuple(text.stop))
 
 
 def open_reference(config: Config, device: torch.device) -> Reference:

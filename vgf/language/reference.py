@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from vgf.errors import UserError
+
+if TYPE_CHECKING:
+    from vgf.language.noise import GumbelNoise
 
 __all__ = ["Prompts", "Reference", "blocks_of", "left_padded"]
 
@@ -57,6 +60,7 @@ class Reference:
         ends = [ends] if isinstance(ends, int) else list(ends or [])
         if tokenizer.eos_token_id is not None:
             ends.append(tokenizer.eos_token_id)
+        self.noise: tuple[Any, GumbelNoise | None] = (None, None)  # of the prompts in hand: vgf.language.noise
         self.end_tokens = torch.tensor(sorted(set(ends)), dtype=torch.long, device=self.device)
 
     @property
@@ -172,8 +176,13 @@ class Reference:
             logits_to_keep=length + 1,
             use_cache=False,
         )
-        logits = output.logits[:, -length - 1 : -1].float()
-        return logits.gather(-1, ids[:, -length:].unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
+        logits, taken = output.logits[:, -length - 1 : -1], ids[:, -length:]
+        return torch.stack([_log_prob(row, tokens) for row, tokens in zip(logits, taken, strict=True)])
+
+
+def _log_prob(logits: Tensor, tokens: Tensor) -> Tensor:
+    """log p of tokens [T] under logits [T, V]: row by row, whole batches in float32 would be memory to no purpose."""
+    return logits.float().log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
 
 
 def _require_text(number: int, text: object) -> None:

@@ -51,7 +51,7 @@ def moved(size: float, count: int) -> Moved:
 def draw(path: Path) -> None:
     """Three budgets side by side, and the score against the distance travelled."""
     plt.rcParams.update({"svg.hashsalt": "vgf", "svg.fonttype": "path", "font.size": 9})
-    figure, panels = plt.subplots(2, 2, figsize=(7.6, 7.6), layout="constrained")
+    figure, panels = plt.subplots(2, 2, figsize=(6.4, 6.4), layout="constrained")
     for panel, size, title in zip(panels.flat, SIZES, TITLES, strict=False):
         _particles(panel, moved(size, 24))
         panel.set_title(title, fontsize=10)

@@ -19,7 +19,12 @@ __all__ = ["PAGE", "facts", "filled"]
 
 PAGE = Path(__file__).with_name("rules.md")
 _MARKED = re.compile(r"(<!-- facts: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_WHERE = {"nowhere": "Moves nothing", "after": "Acts after the flow", "inside": "Acts inside the flow, at its Euler steps"}
+_WHERE = {
+    "nowhere": "Moves nothing",
+    "after": "Acts after the flow",
+    "inside": "Acts inside the flow, at its Euler steps",
+}
+_WIDTH = 120  # of a line of code
 _VALUE = {"heads": "value heads", "tokens": "value heads of a state and its next token", "reward": "the reward itself"}
 
 
@@ -81,7 +86,9 @@ def _call(method: MethodConfig) -> str:
     given = ["critic=critic", *(["velocity=velocity"] if row.where == "inside" else [])]
     given += [f"{option}={option}" for option, required in row.options.items() if required]
     start = "noise" if row.where == "inside" else "samples"
-    return f'moved = transport("{method.method}", context, {start}, budget=Budget({budget}), {", ".join(given)})'
+    arguments = f'"{method.method}", context, {start}, budget=Budget({budget}), {", ".join(given)}'
+    line = f"moved = transport({arguments})"
+    return line if len(line) <= _WIDTH else f"moved = transport(\n    {arguments}\n)"
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def prepare(config: Config, device: torch.device) -> TextProblem:
             reviews = parts.get("reward" if name == "reward" else "gold", Reviews((), (), ()))
             found[name] = find_reward(
                 name, settings, reference=folder, reviews=reviews, cache=cache, seed=config.seed, device=device,
-                dtype=precision(config) if name == "reward" else torch.float32,
+                dtype=precision(config),
             )  # fmt: skip
     prompts, chosen = _prompts(config, parts)
     if len(prompts) <= text.held_out:

@@ -21,10 +21,10 @@ from vgf.transport.landscape import check_aggregate
 from vgf.transport.select import SELECTORS
 from vgf.transport.steps import STEPS
 
-__all__ = ["check_config"]
+__all__ = ["CHOICES", "RANGES", "check_config"]
 
 # key: (smallest, largest) value; None: no limit
-_RANGES: dict[str, tuple[float | None, float | None]] = {
+RANGES: dict[str, tuple[float | None, float | None]] = {
     "data.transitions": (1, None),
     "data.seed": (0, None),
     "data.held_out": (0, 1),
@@ -76,7 +76,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "threads": (1, None),
 }
 
-_CHOICES = {
+CHOICES = {
     "mode": ("train", "eval"),
     "resume": ("auto", "never"),
     "compile": ("off", "on"),
@@ -96,14 +96,14 @@ _CHOICES = {
 def check_config(config: Config) -> None:
     """Raise a UserError for the first value that is out of range, naming its key and the range."""
     tree: Any = OmegaConf.structured(config)
-    for key, (low, high) in _RANGES.items():
+    for key, (low, high) in RANGES.items():
         value = OmegaConf.select(tree, key)
         if value is None:
             continue
         if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
             limits = f"at least {low}" if high is None else f"between {low} and {high}"
             raise UserError(f"{key}={value} is out of range; it must be {limits}")
-    for key, valid in _CHOICES.items():
+    for key, valid in CHOICES.items():
         choose(key, OmegaConf.select(tree, key), valid)
     for name in config.net.extras:
         choose("net.extras", name, tuple(EXTRAS))

@@ -2,6 +2,7 @@
 
     mode=train   find or make the data, train reference and critic, evaluate, write the report
     mode=eval    run=DIR: evaluate a finished (or interrupted) run again, at other budgets or with another method
+    a first word of vgf/commands.py (explain, doctor, compare, ...) is a command of its own
 
 Bad input ends with one line on stderr and status 2; Ctrl-C and SIGTERM with status 130, nothing lost.
 """
@@ -28,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vgf.check import check_config
 from vgf.checkpoint import latest_step
+from vgf.commands import dispatch
 from vgf.complaints import group_options, one_line
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
@@ -47,7 +49,10 @@ _OPEN_KEYS = (  # dictionaries that take new names
 
 
 def main() -> None:
-    """Entry point of the console script and of ``python -m vgf.run``."""
+    """Entry point of the console script and of ``python -m vgf.run``: a subcommand, or a run."""
+    with _one_line_errors():
+        if dispatch(sys.argv[1:]):
+            return
     given = _with_own_preset(sys.argv[1:])
     sys.argv[1:] = [f"++{a}" if a.startswith(_OPEN_KEYS) else a for a in given]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of printing tracebacks

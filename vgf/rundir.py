@@ -11,12 +11,14 @@ import io
 import json
 import math
 import platform
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -27,7 +29,7 @@ from vgf.errors import UserError
 from vgf.evaluation import EpisodeRecord
 from vgf.files import atomic_write_text, writing
 
-__all__ = ["EVAL_COLUMNS", "RunDirectory", "read_auto_budget", "read_config"]
+__all__ = ["EVAL_COLUMNS", "PACKAGES", "RunDirectory", "command_line", "read_auto_budget", "read_config"]
 
 EVAL_COLUMNS = (
     "step", "method", "budget", "episode", "return", "success", "length", "travelled", "value", "milliseconds",
@@ -47,6 +49,7 @@ _IDENTITY = (
 )  # fmt: skip
 
 
+PACKAGES = ("vgf", "torch", "numpy", "mujoco", "gymnasium", "ogbench", "safetensors", "hydra-core")
 _RENAMED = {("transport.select", "first"): "none"}  # values that runs of earlier versions have stored
 
 
@@ -170,16 +173,21 @@ class RunDirectory:
 
 def environment_text() -> str:
     """Command line and versions, for ``environment.txt``."""
-    packages = ("vgf", "torch", "numpy", "mujoco", "gymnasium", "ogbench", "safetensors", "hydra-core")
     versions = {}
-    for name in packages:
+    for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    command = " ".join(["python -m vgf.run", *sys.argv[1:]])
-    lines = [f"command: {command}", f"python: {platform.python_version()}", f"platform: {platform.platform()}"]
+    lines = [f"command: {command_line()}", f"python: {platform.python_version()}", f"platform: {platform.platform()}"]
     return "\n".join(lines + [f"{k}: {v}" for k, v in versions.items()]) + "\n"
+
+
+def command_line() -> str:
+    """The command that makes this run, quoted for a shell; of one job of a sweep, the command of this job alone."""
+    known = HydraConfig.initialized()  # a launcher's worker process has a command line of its own
+    given = list(HydraConfig.get().overrides.task) if known else sys.argv[1:]
+    return f"python -m vgf.run {shlex.join(given)}".rstrip()
 
 
 def _number(x: float) -> str:

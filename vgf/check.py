@@ -16,6 +16,7 @@ from vgf.nets.extras import EXTRAS
 from vgf.nets.mlp import ACTIVATIONS
 from vgf.nets.sources import SOURCES
 from vgf.speed import choose
+from vgf.trackers import tracker_names
 from vgf.transport import Budget, get_rule
 from vgf.transport.landscape import check_aggregate
 from vgf.transport.select import SELECTORS
@@ -66,6 +67,7 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "eval.seed": (0, None),
     "eval.environments": (1, None),
     "eval.processes": (1, None),
+    "eval.videos": (0, None),
     "transport.particles": (1, None),
     "transport.temperature": (1e-6, None),
     "transport.alpha": (1e-12, None),
@@ -105,6 +107,7 @@ def check_config(config: Config) -> None:
             raise UserError(f"{key}={value} is out of range; it must be {limits}")
     for key, valid in CHOICES.items():
         choose(key, OmegaConf.select(tree, key), valid)
+    tracker_names(config.tracker)
     for name in config.net.extras:
         choose("net.extras", name, tuple(EXTRAS))
     for name in config.train.freeze:

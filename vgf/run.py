@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +40,7 @@ from vgf.rundir import RunDirectory, read_config
 from vgf.scale import write_scale
 from vgf.scoring import score_run
 from vgf.speed import pick_device
+from vgf.trackers import Trackers, tracker_names
 
 __all__ = ["launch", "main"]
 
@@ -118,15 +119,29 @@ def launch(composed: DictConfig, given: list[str]) -> None:
     torch.set_num_threads(config.threads or _useful_threads(config))
     if hasattr(task, "solve"):  # a domain with data, evaluation and report of its own: text
         torch.set_num_threads(config.threads or os.cpu_count() or 1)
-        run_dir = config.run_dir if config.mode == "train" else str(config.run)
-        task.solve(config, RunDirectory(Path(run_dir)), trainer, device)
+        with _run_directory(config) as run:
+            task.solve(config, run, trainer, device)
         return
+    with _run_directory(config) as run:
+        _train_and_score(config, task, trainer, run, device)
 
+
+@contextlib.contextmanager
+def _run_directory(config: Config) -> Iterator[RunDirectory]:
+    """The directory of the run, with its trackers for as long as it lasts."""
+    names, path = tracker_names(config.tracker), Path(config.run_dir if config.mode == "train" else str(config.run))
+    trackers = Trackers(names, path, flatten(asdict(config)))
+    try:
+        yield RunDirectory(path, trackers)
+    finally:
+        trackers.finish()
+
+
+def _train_and_score(
+    config: Config, task: ModuleType, trainer: ModuleType, run: RunDirectory, device: torch.device
+) -> None:
     if config.mode == "train":
-        run = RunDirectory(Path(config.run_dir))
         _train(config, task, trainer, run, device)
-    else:
-        run = RunDirectory(Path(str(config.run)))
     torch.set_num_threads(config.threads or 1)  # the other cores step environments
     score_run(config, run, task.environment_factory(config), device)
 

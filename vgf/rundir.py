@@ -28,6 +28,7 @@ from vgf.config import BudgetConfig, Config
 from vgf.errors import UserError
 from vgf.evaluation import EpisodeRecord
 from vgf.files import atomic_write_text, writing
+from vgf.trackers import Trackers
 
 __all__ = ["EVAL_COLUMNS", "PACKAGES", "RunDirectory", "command_line", "read_auto_budget", "read_config"]
 
@@ -91,10 +92,11 @@ def read_auto_budget(run_dir: Path, method: str) -> BudgetConfig:
 
 
 class RunDirectory:
-    """Reads and writes the files of one run."""
+    """Reads and writes the files of one run, and passes metrics on to its trackers."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trackers: Trackers | None = None) -> None:
         self.path = path
+        self.trackers = trackers or Trackers()
 
     def claim(self, config: Config) -> None:
         """Make the directory this run's, or go on with the same run.
@@ -145,6 +147,7 @@ class RunDirectory:
         """Append one line to ``metrics.jsonl``."""
         with writing("metrics", self.path), (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(dict(row)) + "\n")
+        self.trackers.log(int(row["step"]), {name: float(value) for name, value in row.items() if name != "step"})
 
     def _drop_metrics_after(self, step: int) -> None:
         path = self.path / "metrics.jsonl"
@@ -163,12 +166,21 @@ class RunDirectory:
                     for r in csv.reader(file)
                     if r and r[:3] != [str(step), method, _number(budget)] and r[0] != "step"
                 ]
+        episodes = list(episodes)
         for e in episodes:
             numbers = (e.episode_return, e.success, e.length, e.travelled, e.value, e.milliseconds, e.judged)
             rows.append([str(step), method, _number(budget), str(e.episode), *map(_number, numbers)])
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([EVAL_COLUMNS, *rows])
         atomic_write_text(path, text.getvalue())
+        fields = {"return": "episode_return", "success": "success", "travelled": "travelled", "judge": "judged"}
+        means = {name: _mean(getattr(e, field) for e in episodes) for name, field in fields.items()}
+        self.track_evaluation(step, method, budget, means)
+
+    def track_evaluation(self, step: int, method: str, budget: float, means: Mapping[str, float]) -> None:
+        """Tell the trackers what a method scored at a budget; what was not measured (NaN) is left out."""
+        known = {name: mean for name, mean in means.items() if not math.isnan(mean)}
+        self.trackers.log(step, {f"eval/{method}/{_number(budget)}/{name}": mean for name, mean in known.items()})
 
 
 def environment_text() -> str:
@@ -188,6 +200,11 @@ def command_line() -> str:
     known = HydraConfig.initialized()  # a launcher's worker process has a command line of its own
     given = list(HydraConfig.get().overrides.task) if known else sys.argv[1:]
     return f"python -m vgf.run {shlex.join(given)}".rstrip()
+
+
+def _mean(numbers: Iterable[float]) -> float:
+    known = [x for x in numbers if not math.isnan(x)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _number(x: float) -> str:

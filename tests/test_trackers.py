@@ -147,7 +147,6 @@ def test_trackio_keeps_the_metrics_in_its_own_folder(tmp_path):
         [sys.executable, "-c", program, str(tmp_path)], env=environment, capture_output=True, text=True, check=True
     )
     assert "left out" not in done.stderr
-    assert done.stdout == ""
     (database,) = (tmp_path / "trackio").glob("*.db")
     with sqlite3.connect(database) as connection:
         told = [json.loads(row[0]) for row in connection.execute("select metrics from metrics order by step, id")]

@@ -12,6 +12,7 @@ import importlib.util
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -141,7 +142,7 @@ class Trackers:
     def finish(self) -> None:
         """Let them send what they still hold, for a minute at most."""
         for name, tracker in self._running.items():
-            last = threading.Thread(target=_finish, args=(name, tracker), daemon=True)
+            last = threading.Thread(target=copy_context().run, args=(_finish, name, tracker), daemon=True)
             last.start()
             last.join(_SECONDS_TO_FINISH)
             if last.is_alive():

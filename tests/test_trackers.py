@@ -54,7 +54,9 @@ def play(run: RunDirectory) -> None:
     """Two lines of metrics and one evaluated budget."""
     run.log({"step": 10, "critic/loss": 0.5, "seconds": 1})
     run.log({"step": 20, "critic/loss": 0.25, "seconds": 2})
-    episodes = [EpisodeRecord(e, episode_return=e, success=float(e), travelled=0.1, judged=float("nan")) for e in (0, 1)]
+    episodes = [
+        EpisodeRecord(e, episode_return=e, success=float(e), travelled=0.1, judged=float("nan")) for e in (0, 1)
+    ]
     run.add_evaluation(20, "qgf", 0.02, episodes)
     run.trackers.finish()
 
@@ -102,7 +104,7 @@ def test_a_tracker_that_does_not_finish_is_left(tmp_path, monkeypatch, capsys):
 
 def test_unknown_and_missing_trackers_are_one_line(monkeypatch):
     assert tracker_names("none") == tracker_names(None) == tracker_names([]) == []
-    with pytest.raises(UserError, match="tracker=wandv is unknown.*'wandb'"):
+    with pytest.raises(UserError, match=r"tracker=wandv is unknown.*'wandb'"):
         tracker_names("wandv")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"tracker=wandb needs the package wandb: pip install 'vgf\[wandb\]'"):

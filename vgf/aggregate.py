@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from vgf.errors import UserError
 from vgf.stats import bootstrap_interval, iqm
 
-__all__ = ["iqm_interval", "probability_of_improvement", "improvement_interval"]
+__all__ = ["improvement_interval", "iqm_interval", "probability_of_improvement"]
 
 Runs = Sequence[ArrayLike]  # scores of the runs of each task, [runs] a task
 _SAMPLES = 2000

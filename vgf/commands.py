@@ -1,7 +1,7 @@
 """Subcommands of ``vgf``: one line each. Everything else on the command line (``task=...``) is a run's configuration.
 
-A command's module has ``run(arguments)``: it prints, and raises :class:`vgf.errors.UserError` for what the person can put
-right. :class:`Parser` reads its arguments.
+A command's module has ``run(arguments)``: it prints, and raises :class:`vgf.errors.UserError` for what the person
+can put right. :class:`Parser` reads its arguments.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ COMMANDS = {
     "doctor": Command("vgf.terminal.doctor", "", "versions, devices, rendering, memory, disk, hubs, compiler"),
     "compare": Command("vgf.report.compare", "RUN RUN ...", "several runs in one figure and page, with intervals"),
     "collect": Command("vgf.report.collect", "DIR", "all runs under a folder in one table: IQM, intervals"),
-    "completion": Command("vgf.terminal.completion", "bash|zsh|fish", "print a script that completes commands and keys"),
+    "completion": Command(
+        "vgf.terminal.completion", "bash|zsh|fish", "print a script that completes commands and keys"
+    ),
 }
 _HELP = Command("vgf.terminal.help", "", "this page")
 

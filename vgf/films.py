@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +32,8 @@ from vgf.rendering import NO_RENDERING, rendering_backend
 
 __all__ = ["film_episodes"]
 
-_FRAMES = 60  # of an episode at most
+_FRAMES = 40  # of an episode at most
+_SECONDS = 15.0  # of drawing an episode, about: where drawing is slow there are fewer frames
 _PIXELS = 240  # of the longer side
 _COLOURS = 64
 _MILLISECONDS = 80  # a frame is shown
@@ -121,25 +123,33 @@ class _Filmed(gymnasium.Wrapper):
         super().__init__(env)
         self.deals_episodes = getattr(env, "deals_episodes", False)
         limit = getattr(env.spec, "max_episode_steps", None) or 200
-        self._every, self._folder = math.ceil(limit / _FRAMES), folder
+        self._limit, self._folder = int(limit), folder
         base: Any = env.unwrapped
         if base.render_mode is None:
             base.render_mode = "rgb_array"
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         answer = self.env.reset(seed=seed, options=options)
-        self._steps, self._film = 0, _Film(self._folder / _film_name(seed or 0), [self._draw()])
+        self._steps, self._film = 0, _Film(self._folder / _film_name(seed or 0), [])
+        self._shoot()
         return answer
 
     def step(self, action: Any) -> Any:
         answer = self.env.step(action)
         self._steps += 1
         done = bool(answer[2] or answer[3])
-        if done or self._steps % self._every == 0:
-            self._film.frames.append(self._draw())
+        if done or self._steps >= self._next:
+            self._shoot()
         if done:
             _write_gif(self._film)
         return answer
+
+    def _shoot(self) -> None:
+        """Add a frame, and choose the step of the next one."""
+        began = time.perf_counter()
+        self._film.frames.append(self._draw())
+        took = time.perf_counter() - began
+        self._next = self._steps + math.ceil(self._limit * max(1 / _FRAMES, took / _SECONDS))
 
     def _draw(self) -> Image.Image:
         frame: Any = self.env.unwrapped.render()

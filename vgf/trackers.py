@@ -2,7 +2,7 @@
 
 ``tracker=tensorboard`` writes event files into the run directory, ``tracker=wandb`` and ``tracker=trackio`` log to a
 project called ``vgf``; ``"tracker=[tensorboard,wandb]"`` does both. All get the names of ``metrics.jsonl``, and
-``eval/METHOD/BUDGET/...`` for what was evaluated. A tracker that fails is one warning line, and the run goes on without it.
+``eval/METHOD/BUDGET/...`` for what was evaluated. A tracker that fails is one warning line; the run goes on without.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from vgf.terminal import doctor
 @pytest.fixture
 def no_backend(monkeypatch):
     monkeypatch.setattr(rendering, "_draws", lambda backend: False)
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
     rendering.rendering_backend.cache_clear()
     yield
     rendering.rendering_backend.cache_clear()
@@ -80,4 +81,8 @@ def test_the_user_s_own_backend_is_the_only_one_tried(monkeypatch):
     monkeypatch.delenv("MUJOCO_GL")
     assert rendering.rendering_backend() is None
     assert tried == ["glfw", "egl", "osmesa"]
+    rendering.rendering_backend.cache_clear()
+    monkeypatch.setenv("MUJOCO_GL", "disable")
+    assert rendering.rendering_backend() is None
+    assert len(tried) == 3
     rendering.rendering_backend.cache_clear()

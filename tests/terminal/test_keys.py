@@ -97,7 +97,7 @@ def test_a_mistake_is_one_line(arguments, said, tmp_path, monkeypatch):
 def complete(line: str, folder: Path) -> list[str]:
     """What bash offers for a command line with the cursor at its end."""
     (folder / "c.bash").write_text(script("bash"))
-    asked = f'source c.bash; COMP_LINE="$1"; COMP_POINT=${{#1}}; _vgf_complete 2>/dev/null; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    asked = 'source c.bash; COMP_LINE="$1"; COMP_POINT=${#1}; _vgf_complete 2>/dev/null; echo "${COMPREPLY[@]}"'
     command = ["bash", "--norc", "-c", asked, "bash", line]
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder).stdout.split()
 

@@ -1,4 +1,4 @@
-"""Particles before and after the move at a few held-out states: ``particles.npz`` of a run directory, and its figure."""
+"""Particles before and after the move at a few held-out states: ``particles.npz`` of a run, and its figure."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """``vgf collect DIR``: all runs under a folder in one table.
 
-One row for every kind of run (what differs but the seed and the environment) and every method it was evaluated with, at
-the method's configured budget, and one for each reference. A run counts as one score; over seeds and environments: mean,
-interquartile mean with a 95 % interval (runs resampled within each environment), and the probability that a run does
-better than a run of the reference, budget 0. Of one run there is no spread between runs, so there is no interval.
+One row for every kind of run (what differs but the seed and the environment) and every method it was evaluated with,
+at the method's configured budget, and one for each reference. A run counts as one score; over seeds and environments:
+mean, interquartile mean with a 95 % interval (runs resampled within each environment), and the probability that a run
+does better than a run of the reference, budget 0. Of one run there is no spread between runs, so there is no interval.
 """
 
 from __future__ import annotations

@@ -218,16 +218,20 @@ def _score(mark: Mark, unit: str) -> tuple[str, str]:
 
 
 def _budget(one: Series, mark: Mark) -> str:
-    return "-" if one.flat else f"{one.knob} {mark.budget:g}{' (configured)' if mark.configured and mark.budget else ''}"
+    return (
+        "-" if one.flat else f"{one.knob} {mark.budget:g}{' (configured)' if mark.configured and mark.budget else ''}"
+    )
 
 
 def _lines(series: Sequence[Series]) -> list[str]:
     """The table for the terminal."""
     unit = series[0].unit
     rows = [("", "budget", unit, "95 % interval", "travelled", "scores")]
-    for one in series:
-        for mark in one.marks:
-            rows.append((one.name, _budget(one, mark), *_score(mark, unit), number_text(mark.travelled), f"{mark.count}"))
+    rows += [
+        (one.name, _budget(one, mark), *_score(mark, unit), number_text(mark.travelled), f"{mark.count}")
+        for one in series
+        for mark in one.marks
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

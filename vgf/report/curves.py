@@ -1,7 +1,7 @@
 """The figure of a sweep: score, and distance from the reference, against the budget.
 
-Panels depend on what was swept. One knob: score, travelled, and the values gained on held-out states against it
-(of one method in one over-optimisation panel), and score against travelled, the currency methods have in common. Methods
+Panels depend on what was swept. One knob: score, travelled, and the values gained on held-out states against it (of
+one method in one over-optimisation panel), and score against travelled, the currency methods have in common. Methods
 with different knobs cannot share a budget axis: score against each knob, and against travelled. More than
 three methods: score against travelled and against the milliseconds of an action.
 

@@ -27,7 +27,9 @@ def films(run_dir: Path) -> str:
         if not content.startswith(b"GIF8") or (left := left - len(content)) < 0:
             continue
         source = f"data:image/gif;base64,{base64.b64encode(content).decode()}"
-        figures.append(f'<figure><img src="{source}" alt="{escape(words)}"><figcaption>{escape(words)}</figcaption></figure>')
+        figures.append(
+            f'<figure><img src="{source}" alt="{escape(words)}"><figcaption>{escape(words)}</figcaption></figure>'
+        )
     return f'<div class="films">{"".join(figures)}</div>' if figures else ""
 
 

@@ -53,8 +53,11 @@ __all__ = ["render_page"]
 
 _CAPTION = (
     "Bars are 95 % intervals. Hollow: the reference, budget 0. Ringed: the configured budget. "
-    "Dashed, with its interval as a band: a method without a budget. Gains are over budget 0, critic and judge in units "
-    "of value; the score's gain has units of its own and is drawn as high as the critic's."
+    "Dashed, with its interval as a band: a method without a budget."
+)
+_GAINS = (
+    " Gains are over budget 0, critic and judge in units of value; the score's gain has units of its own and is drawn "
+    "as high as the critic's."
 )
 _MEASURED = {
     "normalised": "normalised",
@@ -74,7 +77,8 @@ def render_page(run_dir: Path, points: Sequence[Point], *, title: str, configure
     facts = read_facts(run_dir)
     last = latest(points)
     words = escape(headline(points, configured, facts)).replace(" %", "&nbsp;%")
-    panels = _legend(last) + charts("panels", panel_svgs(last, configured)) + f'<p class="note">{_CAPTION}</p>'
+    caption = _CAPTION + (_GAINS if known(last, "judge_gain") else "")
+    panels = _legend(last) + charts("panels", panel_svgs(last, configured)) + f'<p class="note">{caption}</p>'
     sections = [
         section("Score against budget" if known(last, "score") else "Held-out states against budget", panels),
         section(f"All budgets at step {last[0].step:,}", _table(last, configured) + _earlier(points, configured)),
@@ -155,11 +159,12 @@ def _particles(run_dir: Path) -> str:
     clouds = read_clouds(run_dir)
     if clouds is None:
         return ""
+    where = f"{clouds.method} at budget {clouds.budget:g}, at {len(clouds.states)}"
     note = (
-        f"{clouds.particles.shape[1]} particles of {clouds.method} at budget {clouds.budget:g}, at {len(clouds.states)} "
-        "held-out states whose particles moved from little to much. Hollow: the unmoved twin, the same noise carried by "
-        "the reference alone; filled: the moved particle. Of more than two action coordinates, the two principal "
-        "components and their share of the spread. All pictures have one scale."
+        f"{clouds.particles.shape[1]} particles of {where} held-out states whose particles moved from little to much. "
+        "Hollow: the unmoved twin, the same noise carried by the reference alone; filled: the moved particle. Of more "
+        "than two action coordinates, the two principal components and their share of the spread. All pictures have "
+        "one scale."
     )
     return charts("multiples", cloud_svgs(clouds)) + f'<p class="note">{escape(note)}</p>'
 

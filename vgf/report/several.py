@@ -66,7 +66,7 @@ class StoredRun:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but the seed (and the task, where ``by_task`` was asked for), and what they are called."""
+    """Runs that differ in nothing but the seed (with ``by_task`` also the environment), and what they are called."""
 
     name: str
     runs: Sequence[StoredRun]

@@ -41,7 +41,9 @@ def run(arguments: Sequence[str]) -> None:
         UserError: a name that is nothing, with the nearest ones.
     """
     parser = Parser("explain")
-    parser.add_argument("names", nargs="+", metavar="NAME", help="such as budget.size, budget, qgf, vgf/base, trainer=fql")
+    parser.add_argument(
+        "names", nargs="+", metavar="NAME", help="such as budget.size, budget, qgf, vgf/base, trainer=fql"
+    )
     print("\n\n".join(explain(name) for name in parser.parse_args(list(arguments)).names))
 
 
@@ -80,7 +82,7 @@ def _setters(name: str) -> Iterator[str]:
     for group in GROUPS:
         for option in group_options(group):
             plain: Any = OmegaConf.to_container(OmegaConf.create(option_text(group, option)))
-            if name in (values := flatten(plain)) and not (group == name):
+            if name in (values := flatten(plain)) and group != name:
                 yield f"{group}={option} ({values[name]})"
 
 

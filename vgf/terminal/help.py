@@ -17,9 +17,10 @@ _USAGE = """usage: vgf KEY=VALUE ...          a run; with no keys, the default o
        vgf -m KEY=VALUE,VALUE ... several runs, one for each combination
        vgf COMMAND ...
 """
-_AFTER = """Lists are written KEY=[a,b]. 'vgf explain NAME' says more about a key, a group, a method or a preset, with the paper it
-is from. Hydra's own options (--cfg job, --multirun, --info) work too: --hydra-help.
-"""
+_AFTER = (
+    "Lists are written KEY=[a,b]. 'vgf explain NAME' says more about a key, a group, a method or a preset, with the "
+    "paper it is from. Hydra's own options (--cfg job, --multirun, --info) work too: --hydra-help."
+)
 _NARROWEST = 60
 
 

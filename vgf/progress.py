@@ -15,6 +15,8 @@ _SECONDS_BETWEEN_LOG_LINES = 15.0
 class _LogLines(tqdm):
     """A bar that writes lines of plain text: a log file or a pipe shows no carriage returns."""
 
+    disable: bool
+
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Write the state as one line."""
         del pos

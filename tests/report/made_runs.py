@@ -17,7 +17,14 @@ def make_run(
     **changes: object,
 ) -> Path:
     """A run of qgf at 0.02 in which (method, budget) succeeds in a share of its episodes; ``changes`` are its keys."""
-    settings = {"task": "ogbench", "env": "maze-v0", "method": "qgf", "seed": 0, "run_dir": str(folder)} | changes
+    settings = {
+        "task": "ogbench",
+        "env": "maze-v0",
+        "method": "qgf",
+        "trainer": "offline",
+        "seed": 0,
+        "run_dir": str(folder),
+    } | changes
     folder.mkdir(parents=True)
     lines = [f"{key}: {value}" for key, value in settings.items()]
     (folder / "config.yaml").write_text("\n".join([*lines, "transport: {knob: size}", "budget: {size: 0.02}", ""]))

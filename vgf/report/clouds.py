@@ -95,7 +95,9 @@ def _picture(clouds: Clouds, row: int, plane: tuple[np.ndarray, np.ndarray, list
         ax.spines[["top", "right"]].set_visible(False)
         ax.spines[["left", "bottom"]].set_color(GRID)
         ax.tick_params(colors=MUTED, labelsize=8, length=0)
-        ax.add_collection(LineCollection(np.stack([twins, particles], 1), colors=MUTED, linewidths=0.6, alpha=0.7))
+        ax.add_collection(
+            LineCollection(list(np.stack([twins, particles], 1)), colors=MUTED, linewidths=0.6, alpha=0.7)
+        )
         ax.plot(*twins.T, "o", color=INK, markerfacecolor=PAPER, markersize=3.5, markeredgewidth=0.8)
         ax.plot(*particles.T, "o", color=colour, markersize=3.5, markeredgewidth=0)
         middle = (twins.mean(0) + particles.mean(0)) / 2

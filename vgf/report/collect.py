@@ -90,9 +90,11 @@ def collect(runs: Sequence[StoredRun]) -> list[tuple[str, ...]]:
 
 def _rows(group: Group) -> Iterator[tuple[str, ...]]:
     lines = list(_lines(group))
+    moved = {line.method for line in lines if line.budget != "0"}
+    references = [line for line in lines if line.budget == "0" and line.method in moved | {"reference"}]
     for line in lines:
-        reference = next((other for other in lines if other.budget == "0" and other.method == line.method), None)
-        reference = reference or next((other for other in lines if other.budget == "0"), None)
+        own = [reference for reference in references if reference.method == line.method]
+        reference = next(iter(own or references), None)  # a method without a budget has none of its own
         yield _cells(line, None if reference is line else reference)
 
 

@@ -204,7 +204,7 @@ def _draw_line(ax: Axes, xs: list[float], marks: Sequence[Mark], look: Style, sc
     for x, mark in zip(xs, marks, strict=True):
         face = PAPER if mark.budget == 0 else look.colour
         ax.plot(x, mark.score * scale, look.marker, color=look.colour, markerfacecolor=face, markersize=6, zorder=3)
-        if mark.configured and mark.budget > 0:
+        if _chosen(mark):
             ax.plot(x, mark.score * scale, "o", color=INK, markerfacecolor="none", markersize=12, zorder=4)
 
 
@@ -218,9 +218,12 @@ def _score(mark: Mark, unit: str) -> tuple[str, str]:
 
 
 def _budget(one: Series, mark: Mark) -> str:
-    return (
-        "-" if one.flat else f"{one.knob} {mark.budget:g}{' (configured)' if mark.configured and mark.budget else ''}"
-    )
+    return "-" if one.flat else f"{one.knob} {mark.budget:g}"
+
+
+def _chosen(mark: Mark) -> bool:
+    """Whether it is a configured budget that moves; budget 0 is the reference, whatever is configured."""
+    return mark.configured and mark.budget > 0
 
 
 def _lines(series: Sequence[Series]) -> list[str]:
@@ -228,7 +231,13 @@ def _lines(series: Sequence[Series]) -> list[str]:
     unit = series[0].unit
     rows = [("", "budget", unit, "95 % interval", "travelled", "scores")]
     rows += [
-        (one.name, _budget(one, mark), *_score(mark, unit), number_text(mark.travelled), f"{mark.count}")
+        (
+            one.name,
+            _budget(one, mark) + " (configured)" * _chosen(mark),
+            *_score(mark, unit),
+            number_text(mark.travelled),
+            f"{mark.count}",
+        )
         for one in series
         for mark in one.marks
     ]
@@ -249,7 +258,7 @@ def _page(series: Sequence[Series], groups: Sequence[Group], title: str) -> str:
     shown = table(
         {
             "": lambda row: coloured(row[0].name),
-            "budget": lambda row: escape(_budget(*row)),
+            "budget": lambda row: escape(_budget(*row)) + small("configured" if _chosen(row[1]) else ""),
             unit: lambda row: escape(_score(row[1], unit)[0]) + small(_score(row[1], unit)[1]),
             "95 % interval": lambda row: range_svg(
                 (row[1].low, row[1].score, row[1].high), scale, as_variable(looks[row[0].name].colour)
@@ -258,7 +267,7 @@ def _page(series: Sequence[Series], groups: Sequence[Group], title: str) -> str:
             "scores": lambda row: f"{row[1].count}",
         },
         rows,
-        lambda row: row[1].configured and row[1].budget > 0,
+        lambda row: _chosen(row[1]),
     )
     runs = {group.name: ", ".join(str(each.path) for each in group.runs) for group in groups}
     return document(

@@ -70,12 +70,12 @@ def _extras() -> Iterator[tuple[str, str]]:
         name = re.match(r"[\w.-]+", line)
         if extra and name and name[0] != "vgf":
             wanted.setdefault(extra[1], []).append(name[0])
-    for extra, names in wanted.items():
+    for group, names in wanted.items():
         missing = [name for name in dict.fromkeys(names) if not _version(name)]
         if missing:
-            yield extra, f"missing {', '.join(missing)}; pip install 'vgf[{extra}]'"
+            yield group, f"missing {', '.join(missing)}; pip install 'vgf[{group}]'"
         else:
-            yield extra, "installed"
+            yield group, "installed"
 
 
 def _devices() -> Iterator[tuple[str, str]]:

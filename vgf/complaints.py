@@ -25,10 +25,16 @@ def one_line(error: BaseException) -> str | None:
         return _missing_group_option(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _bad_override(error)
-    if isinstance(error, MemoryError | torch_out_of_memory()):
-        details = str(error).splitlines()[0] if str(error) else "no details"
+    if isinstance(error, MemoryError | torch_out_of_memory()) or _allocation_failed(error):
+        details = " ".join(str(error).split())[:200] or "no details"
         return f"out of memory ({details}); lower train.batch_size or data.transitions"
     return None
+
+
+def _allocation_failed(error: BaseException) -> bool:
+    """On a CPU torch has no type of its own for it."""
+    said = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed", "size is too large")
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in said)
 
 
 def torch_out_of_memory() -> type[BaseException]:

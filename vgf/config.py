@@ -102,6 +102,7 @@ class TrainConfig:
 
     steps: int = 25_000  # updates
     batch_size: int = 256  # transitions (chunks) of an update
+    accumulate: int = 1  # micro-batches that an update's batch is cut into; less memory, the same update
     learning_rate: float = 3e-4  # of Adam
     discount: float = 0.99  # gamma, a step
     chunk: int = 1  # actions played open loop after one observation
@@ -116,8 +117,11 @@ class TrainConfig:
     freeze: list[str] = field(default_factory=list)  # networks that stay as they are: flow, q, v, policy, judge, extras
     target_rate: float = 0.005  # of the Polyak average
     precision: str = "auto"  # of the forward pass: float32 | bfloat16 | auto (bfloat16 where the hardware has it)
+    updates_per_launch: int = 10  # of compile=graph
+    nonfinite: str = "stop"  # stop | skip: what becomes of an update whose loss or gradient is not finite
     log_every: int = 500  # updates between lines of metrics.jsonl
     save_every: int = 2_500  # updates between checkpoints
+    keep_every: int | None = None  # checkpoints at multiples of it stay; null: the last two and the best alone
 
 
 @dataclass
@@ -194,11 +198,12 @@ class Config(MethodConfig):
     mode: str = "train"  # train | eval
     env: str | None = "cube-single-play-singletask-task2-v0"  # null: no environment (task=custom)
     seed: int = 0  # of data order, networks and noise in training
+    seeds: int | None = None  # train that many seeds at once, from ``seed`` upwards; each gets its own run directory
     init: str | None = None  # a run directory whose networks (and settings) training starts from
     run: str | None = None  # mode=eval: the run directory to evaluate
     run_dir: str = "runs/${env}/${preset}-seed${seed}"  # where everything about the run is kept
     resume: str = "auto"  # auto: go on with the run in run_dir | never: refuse to touch it
-    compile: str = "off"  # off | on
+    compile: str = "off"  # off | on | graph (CUDA: several updates a launch; elsewhere as on)
     device: str = "auto"  # auto | cpu | cuda
     tracker: Any = "none"  # where metrics go besides the run directory: none, tensorboard, wandb, trackio, or a list
     threads: int | None = None  # of torch; null: one for small networks, else one a core

@@ -54,7 +54,7 @@ class _WandB:
     def __init__(self, run_dir: Path, config: Mapping[str, Any]) -> None:
         import wandb
 
-        settings = wandb.Settings(init_timeout=_SECONDS_TO_CONNECT, console="off")
+        settings = wandb.Settings(init_timeout=_SECONDS_TO_CONNECT, console="off", reinit="create_new")
         self._run: Any = wandb.init(
             project=_PROJECT, name=_name(run_dir), dir=str(run_dir), config=dict(config), settings=settings
         )

@@ -90,6 +90,7 @@ class TextConfig:
     temperature: float = 1.0  # of sampling
     top_k: int | None = None  # keep only the likeliest tokens; null: all
     top_p: float | None = None  # keep the likeliest tokens of this total probability; null: all
+    stop: list[str] = field(default_factory=list)  # a text ends before the first of these strings
     batch: int = 12  # prompts decoded side by side
     seeds: int = 3  # of the noise in evaluation
     reward: RewardConfig = field(default_factory=RewardConfig)

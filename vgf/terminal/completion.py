@@ -68,7 +68,7 @@ def _values() -> dict[str, list[str]]:
     listed: dict[str, list[str]] = {key.name: [] for key in keys()}
     listed |= {name: list(valid) for name, valid in CHOICES.items()}
     listed |= {group: group_options(group) for group in GROUPS}
-    return listed | {"compile": ["off", "on"]}
+    return listed
 
 
 def _bash(values: Mapping[str, list[str]]) -> str:

@@ -21,7 +21,6 @@ from vgf.report.text_rows import read_text_rows, read_text_run
 
 __all__ = ["Group", "StoredPoint", "StoredRun", "group_runs", "read_run"]
 
-_TEXT_BASELINES = ("reference", "best_of_n")
 # Keys that differ between runs of one experiment, or say nothing about what was done.
 _PLACES = ("run_dir", "run", "init", "seed", "threads", "device", "compile", "tracker", "resume", "mode", "preset")
 _SIDE_GROUPS = ("eval.", "data.folder", "data.mirrors", "data.processes", "text.cache", "sweep")
@@ -115,7 +114,7 @@ def _text_points(path: Path) -> list[StoredPoint]:
         mine = [row for row in rows if (row.step, row.method, row.budget) == (rows[-1].step, method, budget)]
         prompts = sorted({row.prompt for row in mine})
         scores = [_mean(row.values["gold"] for row in mine if row.prompt == prompt) for prompt in prompts]
-        own = method in _TEXT_BASELINES or (run.budget is not None and math.isclose(budget, run.budget))
+        own = method == run.method and run.budget is not None and math.isclose(budget, run.budget)
         known = np.array([score for score in scores if math.isfinite(score)])
         if len(known):
             far = _mean(row.values["travelled"] for row in mine)

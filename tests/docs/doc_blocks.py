@@ -19,6 +19,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _MARK = re.compile(r"<!-- not (run|checked): .+? -->\s*\Z")
+_SEPARATORS = {"&&", "||", ";", "|"}
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -72,13 +73,20 @@ def anchors(page: Path) -> set[str]:
 
 
 def commands(block: Block) -> Iterator[list[str]]:
-    """Words of the simple commands of a bash block; assignments before them and comments are left out."""
+    """Words of the simple commands of a bash block; comments, assignments before them and redirections are left out."""
     for line in block.text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        while words:
-            end = words.index("&&") if "&&" in words else len(words)
-            command, words = words[:end], words[end + 1 :]
-            while command and re.match(r"[A-Za-z_]\w*=", command[0]):
-                command = command[1:]
-            if command:
-                yield command
+        words = shlex.shlex(line, posix=True, punctuation_chars=True)
+        words.whitespace_split = True
+        command: list[str] = []
+        for word in [*words, ";"]:
+            if word in _SEPARATORS:
+                yield from [_plain(command)] if _plain(command) else []
+                command = []
+            else:
+                command.append(word)
+
+
+def _plain(words: list[str]) -> list[str]:
+    while words and re.match(r"[A-Za-z_]\w*=", words[0]):
+        words = words[1:]
+    return words[: words.index(">")] if ">" in words else words

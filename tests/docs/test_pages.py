@@ -19,6 +19,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from vgf.check import check_config
+from vgf.commands import COMMANDS
 from vgf.config import Config
 from vgf.language.rules import TEXT_RULES
 from vgf.methods import method_names
@@ -63,8 +64,9 @@ def test_bash_can_be_parsed_and_started(block: Block):
         if module is None:
             continue
         assert importlib.util.find_spec(module) is not None, module
-        is_run = module == "vgf.run" and all("=" in word or word == "-m" for word in arguments)
-        if is_run:  # else a subcommand such as "vgf doctor"
+        if module == "vgf.run" and arguments and "=" not in arguments[0] and arguments[0] != "-m":
+            assert arguments[0] in (*COMMANDS, "help", "--help"), f"vgf has no command {arguments[0]}"
+        elif module == "vgf.run":
             config = composed(*arguments)
             if config.mode == "train" and config.init is None:
                 whole = OmegaConf.to_object(config)

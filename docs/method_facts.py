@@ -50,10 +50,10 @@ def _control_facts(method: MethodConfig) -> str:
         *(f"- Needs a network of its own: `net.extras=[{name}]`." for name in extras),
         *([f"- From: {row.source}."] if method.method == transport.rule else []),
     ]
-    training = "".join(f" net.extras=[{name}]" for name in extras)
-    return _listed(lines, f"python -m vgf.run method={method.method}{training}") + (
-        f"\n```python\n{_call(method)}\n```\n" if method.method == transport.rule else ""
-    )
+    command = f"python -m vgf.run mode=eval run=RUN_DIR method={method.method}"
+    if extras:  # trained on top of a finished run, which stays as it is
+        command = f'python -m vgf.run trainer=extras init=RUN_DIR "net.extras=[{extras[0]}]" method={method.method}'
+    return _listed(lines, command) + (f"\n```python\n{_call(method)}\n```\n" if method.method == transport.rule else "")
 
 
 def _text_facts(method: MethodConfig) -> str:

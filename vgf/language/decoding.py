@@ -22,7 +22,7 @@ from torch import Tensor
 from vgf.errors import UserError
 from vgf.language.reference import Prompts, Reference
 
-__all__ = ["Change", "GumbelNoise", "Samples", "Sampling", "Tilt", "decode", "filtered"]
+__all__ = ["Change", "GumbelNoise", "Samples", "Sampling", "Tilt", "decode", "filtered", "unwritten"]
 
 Change = Callable[[Tensor], Tensor]  # residual stream of one position [B*N, 1, width] -> the same shape
 Tilt = Callable[[int, Tensor], Tensor]  # (t, logits [B*N, V]) -> the same shape
@@ -98,12 +98,20 @@ class Samples:
         return self.tokens, self.mask, self.log_probs
 
 
+def unwritten(prompts: Prompts, particles: int, new_tokens: int) -> Samples:
+    """Completions without a token, N of each prompt: where only their number counts."""
+    tokens = torch.zeros(len(prompts.texts), particles, new_tokens, dtype=torch.long, device=prompts.ids.device)
+    return Samples(
+        prompts, tokens, torch.zeros_like(tokens, dtype=torch.bool), torch.zeros(tokens.shape).to(tokens.device)
+    )
+
+
 class GumbelNoise:
     """Gumbel noise of B*N particles, one vocabulary at a time."""
 
     def __init__(self, seed: int, prompts: Prompts, particles: range, vocabulary: int) -> None:
-        rows = range(prompts.first, prompts.first + len(prompts.texts))
-        keys = [((seed * 1_000_003 + prompt) * 1_000_003 + n) % 2**63 for prompt in rows for n in particles]
+        pairs = prompts.noise_keys(seed)
+        keys = [((key * 1_000_003 + index) * 1_000_003 + n) % 2**63 for key, index in pairs for n in particles]
         device = prompts.ids.device
         self._generators = [torch.Generator(device).manual_seed(key) for key in keys]
         self._buffer = torch.empty(len(keys), vocabulary, device=device)
@@ -170,6 +178,7 @@ def decode(
             log_probs[:, t] = own * going
             tokens[:, t] = torch.where(going, chosen, tokens[:, t])
             mask[:, t] = going
+            reference.tell(tokens[:, t], going)
             going = going & ~torch.isin(chosen, reference.end_tokens)
             if not going.any():
                 break

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from importlib import resources
@@ -14,7 +16,23 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
 
-__all__ = ["config_keys", "group_options", "one_line"]
+__all__ = ["config_keys", "group_options", "one_line", "one_line_errors"]
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process with one line on stderr: status 2 for a user's mistake, 130 for Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("vgf: stopped", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        print(f"vgf: {line}", file=sys.stderr)
+        sys.exit(2)
 
 
 def one_line(error: BaseException) -> str | None:

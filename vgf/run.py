@@ -3,17 +3,17 @@
     mode=train   find or make the data, train reference and critic, evaluate, write the report
     mode=eval    run=DIR: evaluate a finished (or interrupted) run again, at other budgets or with another method
 
+``vgf serve RUN``, ``vgf push RUN REPO`` and ``vgf pull REPO`` have modules of their own.
+
 Bad input ends with one line on stderr and status 2; Ctrl-C and SIGTERM with status 130, nothing lost.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vgf.check import check_config
 from vgf.checkpoint import latest_step
-from vgf.complaints import group_options, one_line
+from vgf.complaints import group_options, one_line_errors
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
 from vgf.methods import ALL, load_method
@@ -41,6 +41,10 @@ from vgf.speed import pick_device
 
 __all__ = ["launch", "main"]
 
+_COMMANDS = {  # vgf NAME ...: modules whose main(arguments) does it
+    "serve": "vgf.serve.command", "push": "vgf.share.push", "pull": "vgf.share.pull",
+}  # fmt: skip
+
 _OPEN_KEYS = (  # dictionaries that take new names
     "transport.options.", "data.columns.", "text.columns.", "text.reward.columns.", "text.gold.columns.",
 )  # fmt: skip
@@ -48,12 +52,16 @@ _OPEN_KEYS = (  # dictionaries that take new names
 
 def main() -> None:
     """Entry point of the console script and of ``python -m vgf.run``."""
+    if sys.argv[1:] and sys.argv[1] in _COMMANDS:
+        with one_line_errors():
+            importlib.import_module(_COMMANDS[sys.argv[1]]).main(sys.argv[2:])
+        return
     given = _with_own_preset(sys.argv[1:])
     sys.argv[1:] = [f"++{a}" if a.startswith(_OPEN_KEYS) else a for a in given]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of printing tracebacks
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ConfigStore.instance().store(name="schema", node=Config)
-    with _one_line_errors():
+    with one_line_errors():
         _compose_and_launch()
 
 
@@ -66,23 +74,8 @@ def _with_own_preset(given: list[str]) -> list[str]:
 
 @hydra.main(version_base="1.3", config_path="pkg://vgf.configs", config_name="config")
 def _compose_and_launch(composed: DictConfig) -> None:
-    with _one_line_errors():  # inside the job as well: Hydra would report an error there in its own words
+    with one_line_errors():  # inside the job as well: Hydra would report an error there in its own words
         launch(composed, [override.split("=")[0] for override in HydraConfig.get().overrides.task])
-
-
-@contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        print("vgf: stopped", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        line = one_line(error)
-        if line is None:
-            raise
-        print(f"vgf: {line}", file=sys.stderr)
-        sys.exit(2)
 
 
 def launch(composed: DictConfig, given: list[str]) -> None:

@@ -178,7 +178,7 @@ def decode(
             log_probs[:, t] = own * going
             tokens[:, t] = torch.where(going, chosen, tokens[:, t])
             mask[:, t] = going
-            reference.tell(tokens[:, t], going)
+            reference.tell(tokens[:, t], log_probs[:, t], going)
             going = going & ~torch.isin(chosen, reference.end_tokens)
             if not going.any():
                 break

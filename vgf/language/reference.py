@@ -18,7 +18,7 @@ from vgf.errors import UserError
 
 __all__ = ["Listener", "Prompts", "Reference", "blocks_of", "left_padded"]
 
-Listener = Callable[[Tensor, Tensor], None]  # (tokens [rows], rows still going [rows])
+Listener = Callable[[Tensor, Tensor, Tensor], None]  # (tokens, log probabilities, rows still going), [rows] each
 
 _LOGITS_AT_ONCE = 2**24  # numbers; whole batches of logits would take gigabytes
 
@@ -172,7 +172,7 @@ class Reference:
         """While active, ``listener`` is told every position as it is decoded; what it raises ends the decoding.
 
         Args:
-            listener: (tokens [rows], rows still going [rows]) -> None.
+            listener: (tokens, their log probabilities, rows still going), [rows] each -> None.
         """
         self._listeners.append(listener)
         try:
@@ -180,10 +180,10 @@ class Reference:
         finally:
             self._listeners.remove(listener)
 
-    def tell(self, tokens: Tensor, going: Tensor) -> None:
-        """Tell the listeners one position: tokens [rows], meant where ``going`` [rows]."""
+    def tell(self, tokens: Tensor, log_probs: Tensor, going: Tensor) -> None:
+        """Tell the listeners one position: tokens and log probabilities [rows], meant where ``going`` [rows]."""
         for listener in self._listeners:
-            listener(tokens, going)
+            listener(tokens, log_probs, going)
 
     @torch.no_grad()
     def log_probs(self, prompts: Prompts, tokens: Tensor, mask: Tensor) -> Tensor:

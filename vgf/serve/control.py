@@ -1,4 +1,9 @@
-"""``/act``: observations to actions of a control run, at a budget per request; ``/info``: what the run is."""
+"""``/act``: observations to actions of a control run, at a budget per request; ``/info``: what the run is.
+
+Every call of the networks has the same number of rows, and each observation's particles begin at an even one. Matrix
+products round a row differently in a product of another size, and at another place of a block of rows; an answer would
+depend on who asks at the same time. It differs from :meth:`vgf.policy.Policy.act` by such rounding alone.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +29,7 @@ from vgf.transport import Budget
 
 __all__ = ["ControlService"]
 
-_FEWEST = 4  # rows of a call: below, matrix products take another path and round differently
-_MOST = 64
+_SLOTS = 8  # observations of every call
 
 
 class ActFields(Fields):
@@ -55,7 +59,7 @@ class ControlService:
 
     def __init__(self, policy: Policy, config: Config, limits: Limits, window: float) -> None:
         self.policy, self.config, self.limits = policy, config, limits
-        self.batcher = Batcher(self._decide, most=_MOST, window=window, waiting=limits.waiting)
+        self.batcher = Batcher(self._decide, most=_SLOTS, window=window, waiting=limits.waiting)
         self.methods = self._methods()
         self.router = APIRouter()
         self.router.add_api_route("/act", self.act, methods=["POST"])
@@ -128,24 +132,23 @@ class ControlService:
         return array
 
     def _decide(self, key: _Key, rows: Sequence[Any], wanted: Callable[[], bool]) -> list[dict[str, Any]]:
-        method = self.methods[key.method]
-        padded = [*rows, *(rows[:1] * _FEWEST)[: max(0, _FEWEST - len(rows))]]
-        noise = np.stack(
-            [particle_noise(seed, number, 0, self.policy.noise_shape(method)) for _, seed, number in padded]
-        )
-        observations = np.stack([observation for observation, _, _ in padded])  # [B, S]
-        decision = self.policy.decide(observations, noise, key.budget, method)
-        if not np.isfinite(decision.actions).all():
+        method, policy = self.methods[key.method], self.policy
+        filled = [*rows, *[rows[0]] * (_SLOTS - len(rows))]
+        copies = 2 if method.transport.particles % 2 else 1
+        noise = [particle_noise(seed, number, 0, policy.noise_shape(method)) for _, seed, number in filled]
+        states = np.stack([observation for observation, _, _ in filled])  # [B, S]
+        decided = policy.decide(states.repeat(copies, 0), np.stack(noise).repeat(copies, 0), key.budget, method)
+        if not np.isfinite(decided.actions).all():
             raise UserError("the policy's networks overflow at these observations; they are far from its data")
         return [
             {
-                "actions": decision.actions[i, 0].tolist(),
-                "chunks": decision.actions[i].tolist(),
-                "values": _finite(decision.values[i]),
-                "judged": _finite(decision.judged[i]),
-                "travelled": _finite(decision.travelled[i]),
+                "actions": decided.actions[i, 0].tolist(),
+                "chunks": decided.actions[i].tolist(),
+                "values": _finite(decided.values[i]),
+                "judged": _finite(decided.judged[i]),
+                "travelled": _finite(decided.travelled[i]),
             }
-            for i in range(len(rows))
+            for i in range(0, copies * len(rows), copies)
         ]
 
 

@@ -51,12 +51,12 @@ print("after 20 steps, held within a radius of 0.4:", climbed.particles[0, 0].nu
 # %% Playing an episode: chunks open loop, fresh noise for every plan.
 predictor, plan = Predictor(policy, budget=Budget(size=0.3), action_space=env.action_space), None
 obs, _ = env.reset(seed=0)
-for step in range(200):
+for _ in range(200):
     action, plan = predictor.predict(obs, plan)
     obs, reward, terminated, truncated, info = env.step(action)
     if terminated or truncated:
         break
-print(f"after {step + 1} steps: success {info['success']}")
+print(f"played at size 0.3: success {info['success']}")
 
 # %% What the moved policy does, as a Minari data set.
 short = gymnasium.make("pointmaze-medium-singletask-task1-v0", max_episode_steps=20)

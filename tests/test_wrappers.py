@@ -78,6 +78,7 @@ def test_lerobot_takes_actions_from_a_queue(policy: Any) -> None:
     torch.testing.assert_close(
         robot.select_action(batch), torch.from_numpy(policy.act(OBS, seed=vgf.evaluation.episode_seed(2, 2)))
     )
+    robot.reset()
     with pytest.raises(UserError, match="it has pixels"):
         robot.select_action({"pixels": batch["observation.state"]})
 

@@ -58,7 +58,9 @@ class _Handler(BaseHTTPRequestHandler):
                 entry = json.loads(line)
                 if entry["key"] == "file":
                     files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
-            self._send(200, {"commitUrl": f"{self.server.address}/commit/{_SHA}", "commitOid": _SHA})
+            self._send(
+                200, {"commitUrl": f"{self.server.address}/{'/'.join(parts[3:5])}/commit/{_SHA}", "commitOid": _SHA}
+            )
         else:
             self._send(404, {"error": self.path})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import re
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -39,6 +40,8 @@ def hub_api() -> Any:
         raise UserError("HF_HUB_OFFLINE is set; unset it to reach the hub, or give --dry-run DIR to push")
     if reason := _silence(endpoint):
         raise UserError(f"{endpoint} cannot be reached ({reason}); vgf push --dry-run DIR writes the folder without it")
+    if not sys.stderr.isatty():
+        hub.utils.disable_progress_bars()
     return hub.HfApi(endpoint=endpoint, library_name="vgf")
 
 

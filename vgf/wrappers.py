@@ -170,8 +170,8 @@ def collect(
             observation = following
     names = ("observations", "actions", "rewards", "next_observations", "terminated", "ends")
     kinds = (np.float32, np.float32, np.float32, np.float32, bool, bool)
-    columns = zip(*rows, strict=True)
-    arrays = {name: np.array(column, kind) for name, kind, column in zip(names, kinds, columns, strict=True)}
+    columns = zip(names, kinds, zip(*rows, strict=True), strict=True)
+    arrays: dict[str, Any] = {name: np.array(column, kind) for name, kind, column in columns}
     spent = policy.resolve(method).method + (f" at {budget}" if budget else "")
     recording = Recording(**arrays, origin=f"{episodes} episodes of {environment.spec.id}, played by {spent}")
     write_minari(

@@ -83,7 +83,7 @@ def test_info_says_what_is_served(control_server: str) -> None:
         ({"observations": [1e300, 0.0]}, "not finite"),
         ({"observations": [1e38, 1e38]}, "overflow"),
         ({"budget": 1e6}, "beyond this server's limit"),
-        ({"budget": 1.5, "method": "vgf"}, "whole steps"),
+        ({"budget": 1.5, "method": "vgf"}, "whole number"),
         ({"method": "qpilots_m"}, "this run has"),
         ({"seed": -1}, "seed=-1"),
         ({"seed": 1.5}, "seed"),

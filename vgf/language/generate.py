@@ -52,8 +52,8 @@ class Transported:
         own = source.values if isinstance(source, TextPolicy) else source
         self.values = Values(Scorer("no reward", _no_reward), heads=own) if isinstance(own, ValueHeads) else own
         self.selects = not isinstance(own, ValueHeads)
-        same = isinstance(source, TextPolicy) and source.reference.model is model
-        self.reference = source.reference if same else Reference(model, tokenizer)  # type: ignore[union-attr]
+        theirs = source.reference if isinstance(source, TextPolicy) else None
+        self.reference: Reference = theirs if theirs and theirs.model is model else Reference(model, tokenizer)
         self.limits = source.limits if isinstance(source, TextPolicy) else None
         named = load_method(method) if method else None
         self.method = named or (source.method if isinstance(source, TextPolicy) else load_method("hidden"))

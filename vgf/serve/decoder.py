@@ -116,7 +116,7 @@ class Decoder:
         """
         own = self.policy
         policy = TextPolicy(own.reference, own.values, own.method, key.sampling, limits=own.limits, apart=True)
-        filled = [*rows, *(rows[:1] * _FEWEST)[: max(0, _needed(key) - len(rows))]]
+        filled = [*rows, *[rows[0]] * (_needed(key) - len(rows))]
         ids = torch.tensor([row.ids for row in filled])
         prompts = replace(
             policy.reference.tokenised([row.text for row in filled], ids.tolist(), new_tokens=key.sampling.new_tokens),

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vgf.errors import UserError, did_you_mean
 
-__all__ = ["ApiError", "Fields", "error_body", "json_response", "read_fields", "refusal"]
+__all__ = ["ApiError", "Fields", "as_refusal", "error_body", "json_response", "read_fields", "refusal"]
 
 
 class Fields(BaseModel):
@@ -54,16 +54,22 @@ def json_response(content: Any, status: int = 200, headers: dict[str, str] | Non
     return Response(json.dumps(content, allow_nan=False), status, headers, "application/json")
 
 
-async def refusal(request: Request, error: Exception) -> Response:
-    """The answer to a request that failed; only what nobody foresaw is printed, for whoever runs the server."""
+def as_refusal(error: Exception) -> ApiError:
+    """What went wrong, for the caller; only what nobody foresaw is printed, for whoever runs the server."""
+    if isinstance(error, ApiError):
+        return error
     if isinstance(error, UserError):
-        error = ApiError(400, " ".join(str(error).split()))
-    elif isinstance(error, TimeoutError):
-        error = ApiError(408, "the request took longer than this server allows; ask for less", code="timeout")
-    elif not isinstance(error, ApiError):
-        traceback.print_exception(error, file=sys.stderr)
-        error = ApiError(500, "the server failed; its terminal has the details")
-    return json_response(error_body(error), error.status, {"Retry-After": "1"} if error.status == 429 else None)
+        return ApiError(400, " ".join(str(error).split()))
+    if isinstance(error, TimeoutError):
+        return ApiError(408, "the request took longer than this server allows; ask for less", code="timeout")
+    traceback.print_exception(error, file=sys.stderr)
+    return ApiError(500, "the server failed; its terminal has the details")
+
+
+async def refusal(request: Request, error: Exception) -> Response:
+    """The answer to a request that failed."""
+    said = as_refusal(error)
+    return json_response(error_body(said), said.status, {"Retry-After": "1"} if said.status == 429 else None)
 
 
 async def read_fields(request: Request, kind: type[F], most: int) -> F:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from vgf.config import Config, MethodConfig
 from vgf.errors import UserError
-from vgf.methods import budget_at, configured_budget
+from vgf.methods import configured_budget
 from vgf.transport import Budget
 
 __all__ = ["Limits", "read_budget"]
 
 _FIELDS = ("steps", "size", "radius")
+_HUGE = 1e18
 _STEPS = 16  # allowed where the method's settings name fewer
 
 
@@ -67,28 +68,24 @@ def read_budget(value: object, method: MethodConfig, limits: Limits) -> Budget:
     Raises:
         UserError: not a budget, or a larger one than the limits allow.
     """
-    knob, own = method.transport.knob, configured_budget(method)
+    own = configured_budget(method)
     if value is None:
         return own
-    if isinstance(value, Mapping):
-        if unknown := [str(name) for name in value if name not in _FIELDS]:
-            raise UserError(f"a budget has steps, size and radius, but no {unknown[0][:60]!r}")
-        if wrong := [name for name, amount in value.items() if amount is not None and not _is_number(amount)]:
-            raise UserError(f"{wrong[0]} of a budget is a number, not {str(value[wrong[0]])[:60]!r}")
-        asked = Budget(**value).filled(own)
-    elif _is_number(value):
-        if knob == "steps" and value != int(value):  # type: ignore[call-overload]
-            raise UserError(f"the budget of {method.method} counts whole steps, {value} is not one")
-        asked = budget_at(method, value)  # type: ignore[arg-type]
-    else:
-        raise UserError("a budget is a number or an object with steps, size and radius")
-    largest = limits.largest(method)
-    for name in ("steps", "size"):
-        amount, most = getattr(asked, name), getattr(largest, name)
-        if amount is not None and amount > most:
-            raise UserError(f"{name} {amount:g} is beyond this server's limit of {most:g} for {method.method}")
-    return asked
+    named = value if isinstance(value, Mapping) else {method.transport.knob: value}
+    if unknown := [str(name) for name in named if name not in _FIELDS]:
+        raise UserError(f"a budget has steps, size and radius, but no {unknown[0][:60]!r}")
+    for name, amount in named.items():
+        _check(name, amount, method, limits)
+    return Budget(**{name: int(a) if name == "steps" and a is not None else a for name, a in named.items()}).filled(own)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18
+def _check(name: str, amount: object, method: MethodConfig, limits: Limits) -> None:
+    if amount is None:
+        return
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or not abs(amount) < _HUGE:
+        raise UserError(f"a budget is a number or an object with steps, size and radius, not {str(amount)[:60]!r}")
+    if name == "steps" and amount != int(amount):
+        raise UserError(f"the budget's steps are a whole number; {amount:g} is none")
+    most = getattr(limits.largest(method), name)
+    if most is not None and amount > most:
+        raise UserError(f"{name} {amount:g} is beyond this server's limit of {most:g} for {method.method}")

@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vgf.errors import UserError
 from vgf.serve.batching import Batcher
 from vgf.serve.choices import event
 from vgf.serve.decoder import Completion, Token
-from vgf.serve.http import ApiError, error_body
+from vgf.serve.http import as_refusal, error_body
 from vgf.serve.pieces import Pieces
 
 if TYPE_CHECKING:
@@ -28,11 +27,13 @@ async def events(job: Job, batcher: Batcher, tokenizer: Any, seconds: float) -> 
     loop = asyncio.get_running_loop()
 
     async def decode(index: int) -> None:
-        row = replace(job.rows[index], told=lambda token: loop.call_soon_threadsafe(told.put_nowait, (index, token)))
+        def tell(token: Token) -> None:  # from the model's thread
+            loop.call_soon_threadsafe(told.put_nowait, (index, token))
+
         try:
-            (done,) = await batcher.answers([(job.keys[index], row)])
+            (done,) = await batcher.answers([(job.keys[index], replace(job.rows[index], told=tell))])
             told.put_nowait((index, done))
-        except (ApiError, UserError) as error:
+        except Exception as error:  # to be told to the caller, whatever it is
             told.put_nowait((index, error))
 
     tasks = [asyncio.create_task(decode(index)) for index in range(len(job.rows))]
@@ -40,10 +41,8 @@ async def events(job: Job, batcher: Batcher, tokenizer: Any, seconds: float) -> 
         async with asyncio.timeout(seconds):
             async for part in _parts(job, tokenizer, told, tasks):
                 yield part
-    except TimeoutError:
-        yield event(error_body(ApiError(408, "the request took longer than this server allows", code="timeout")))
-    except (ApiError, UserError) as error:
-        yield event(error_body(error if isinstance(error, ApiError) else ApiError(400, str(error))))
+    except Exception as error:
+        yield event(error_body(as_refusal(error)))
     finally:
         for task in tasks:
             task.cancel()

@@ -15,7 +15,8 @@ from vgf.methods import knob_of
 from vgf.report.episodes import read_evaluations
 from vgf.report.facts import read_facts
 from vgf.report.points import interval_text, latest, number_text, score_text, summarise
-from vgf.report.text_points import TextPoint, summarise_text
+from vgf.report.text_estimates import TextPoint
+from vgf.report.text_points import summarise_text
 from vgf.report.text_rows import read_text_rows, read_text_run
 
 __all__ = ["model_card"]

@@ -38,9 +38,8 @@ async def events(job: Job, batcher: Batcher, tokenizer: Any, seconds: float) -> 
 
     tasks = [asyncio.create_task(decode(index)) for index in range(len(job.rows))]
     try:
-        async with asyncio.timeout(seconds):
-            async for part in _parts(job, tokenizer, told, tasks):
-                yield part
+        async for part in _parts(job, tokenizer, told, tasks, loop.time() + seconds):
+            yield part
     except Exception as error:
         yield event(error_body(as_refusal(error)))
     finally:
@@ -49,7 +48,7 @@ async def events(job: Job, batcher: Batcher, tokenizer: Any, seconds: float) -> 
 
 
 async def _parts(
-    job: Job, tokenizer: Any, told: asyncio.Queue[_Told], tasks: list[asyncio.Task[None]]
+    job: Job, tokenizer: Any, told: asyncio.Queue[_Told], tasks: list[asyncio.Task[None]], deadline: float
 ) -> AsyncIterator[str]:
     head = job.head | {"object": job.form.stream_kind}
     texts = [Pieces(tokenizer, job.fields.stops()) for _ in job.rows]
@@ -61,7 +60,8 @@ async def _parts(
     for index in open_rows:
         yield part(index, "", None, first=True)
     while open_rows:
-        index, news = await told.get()
+        async with asyncio.timeout_at(deadline):  # around the wait alone: at a yield, others would be interrupted
+            index, news = await told.get()
         if isinstance(news, Exception):
             raise news
         if index not in open_rows:

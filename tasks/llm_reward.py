@@ -29,6 +29,7 @@ from vgf.language.loading import load_heads, note_parts, open_reference, precisi
 from vgf.language.models import find_model
 from vgf.language.policy import Values
 from vgf.language.problem import TextProblem
+from vgf.language.ranks import first_first, is_first, join, leave
 from vgf.language.rows import read_texts
 from vgf.language.scorers import probe_reward
 from vgf.language.settings import RewardConfig
@@ -61,17 +62,27 @@ def solve(config: Config, run: RunDirectory, trainer: ModuleType, device: torch.
 
 
 def _solve(config: Config, run: RunDirectory, trainer: ModuleType, device: torch.device) -> None:
+    join(device)
+    with first_first():  # the others find models and rewards where the first process has put them
+        if config.mode == "train" and is_first():
+            run.claim(config)
+        problem = prepare(config, device)
+        if config.mode == "train" and is_first():
+            _note(config, problem, run)
     if config.mode == "train":
-        run.claim(config)
-    problem = prepare(config, device)
-    if config.mode == "train":
-        warnings = _probe(config, problem)
-        for label, line in problem.facts.items():
-            run.note(label, line)
-        note_parts(run.path, proxy=config.text.reward.model, reward_path=problem.reward_path, facts=problem.facts)
-        note_parts(run.path, warnings=warnings)
         trainer.train(config, problem, run, device)
-    score(config, problem, run, device)
+    leave()
+    if is_first():
+        score(config, problem, run, device)
+
+
+def _note(config: Config, problem: TextProblem, run: RunDirectory) -> None:
+    """What the run is made of, and what its reward falls for."""
+    warnings = _probe(config, problem)
+    for label, line in problem.facts.items():
+        run.note(label, line)
+    note_parts(run.path, proxy=config.text.reward.model, reward_path=problem.reward_path, facts=problem.facts)
+    note_parts(run.path, warnings=warnings)
 
 
 def prepare(config: Config, device: torch.device) -> TextProblem:

@@ -18,6 +18,7 @@ from vgf.errors import UserError
 from vgf.language.convert import make_whole
 from vgf.language.models import find_model
 from vgf.language.policy import Reward
+from vgf.language.ranks import processes
 from vgf.language.rewards import load_reward
 from vgf.language.rows import SCHEMAS, read_texts
 from vgf.language.scorers import is_scorer, scorer
@@ -74,6 +75,11 @@ def find_reward(
     folder = cache / "rewards" / f"{name}-{digest}"
 
     def fill(place: Path) -> None:
+        if processes() > 1:
+            raise UserError(
+                f"{name} is not trained yet, and rewards are trained by one process: run the same task with "
+                "trainer=value, without accelerate launch, once before"
+            )
         pairs, held_out = _pairs(name, config, reviews, seed)
         print(f"{name}: training a reward model on {len(pairs):,} pairs ({base.name}); kept in {folder}")
         accuracy = train_reward(base, pairs, held_out, config, place, seed=seed, layers=layers)

@@ -1,4 +1,4 @@
-"""Evaluates a language run on every core: batches of prompts are dealt out to processes of one thread each.
+"""Evaluates a language run on every core: processes of one thread each take batches of prompts until none is left.
 
 Two threads on one batch of this size are no faster than one, two processes are twice as fast; the rows are the same
 whatever their number, because a particle's noise does not depend on its batch. On a GPU one process does it all.
@@ -20,6 +20,7 @@ import torch
 from vgf.config import Config
 from vgf.errors import UserError
 from vgf.language.evaluation import evaluate
+from vgf.language.hub import first_line
 from vgf.language.loading import load_heads, text_policy
 from vgf.language.policy import Values
 from vgf.language.problem import TextProblem
@@ -57,13 +58,14 @@ def evaluate_run(
         UserError: what keeps a process from its work.
     """
     if processes == 1:
-        yield from _share(config, problem, run.path, device, (0, 1))
+        yield from _share(config, problem, run.path, device, None)
         return
     context = multiprocessing.get_context("spawn")
     results: Any = context.Queue()
+    taken = context.Value("i", 0)  # jobs that have been handed out: the first seed's, which take longest, come first
     workers = [
-        context.Process(target=_work, args=(config, run.path, prepare, (i, processes), results), daemon=True)
-        for i in range(processes)
+        context.Process(target=_work, args=(config, run.path, prepare, taken, results), daemon=True)
+        for _ in range(processes)
     ]
     for worker in workers:
         worker.start()
@@ -81,14 +83,14 @@ def evaluate_run(
             worker.join(10)
     finally:
         for worker in workers:
-            worker.terminate()
+            worker.kill()
 
 
-def _share(
-    config: Config, problem: TextProblem, run_dir: Path, device: torch.device, share: tuple[int, int]
-) -> Iterator[Found]:
+def _share(config: Config, problem: TextProblem, run_dir: Path, device: torch.device, taken: Any) -> Iterator[Found]:
+    """Evaluate the jobs that are left, one after the other; all of them where ``taken`` is None."""
     heads, run = load_heads(run_dir, device), RunDirectory(run_dir)
     policy = text_policy(config, problem.reference, Values(problem.reward, heads.get("heads"), heads.get("tokens")))
+    jobs = len(policy.batches(problem.held_out)) * config.text.seeds
     return evaluate(
         policy,
         problem.held_out,
@@ -97,23 +99,36 @@ def _share(
         seeds=[config.eval.seed + k for k in range(config.text.seeds)],
         particles=config.transport.particles,
         chosen=problem.chosen,
-        share=share,
+        places=None if taken is None else _places(taken, jobs),
     )
 
 
-def _work(config: Config, run_dir: Path, prepare: Any, share: tuple[int, int], results: Any) -> None:
-    """A process: its share of the batches, then None; a sentence in the place of a result when it cannot go on."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends its processes
+def _places(taken: Any, jobs: int) -> Iterator[int]:
+    """Jobs that no other process has, until there are none."""
+    while True:
+        with taken.get_lock():
+            place, taken.value = taken.value, taken.value + 1
+        if place >= jobs:
+            return
+        yield place
+
+
+def _work(config: Config, run_dir: Path, prepare: Any, taken: Any, results: Any) -> None:
+    """A process: batches while there are any, then None; a sentence in the place of a result when it cannot go on."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent hears them and ends its processes
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     device = torch.device("cpu")
     try:
-        for found in _share(config, prepare(config, device), run_dir, device, share):
+        for found in _share(config, prepare(config, device), run_dir, device, taken):
             results.put(found)
         results.put(None)
     except UserError as error:
         results.put(str(error))
     except MemoryError:
         results.put("out of memory in evaluation; lower text.batch, transport.particles or eval.processes")
+    except Exception as error:  # a trace from another process says less than one line from this one
+        results.put(f"the evaluation failed: {type(error).__name__}: {first_line(error)}")
 
 
 def _next(results: Any, workers: list[Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import toy_env
 
 from vgf import UserError
 from vgf.environments import EnvironmentPool
-from vgf.evaluation import Decision, episode_seed, evaluate, particle_noise
+from vgf.evaluation import Decision, TimeSpent, episode_seed, evaluate, particle_noise
 
 CHUNK = 5
 
@@ -74,6 +75,24 @@ def test_processes_history_and_slots_to_spare_change_no_score():
         assert play(two) == first
     with EnvironmentPool(toy_env.make, slots=9, processes=2) as roomy:
         assert play(roomy) == first
+
+
+def test_time_is_counted_where_it_is_spent():
+    def slow(observations, noise):
+        time.sleep(0.005)
+        return decide(observations, noise)
+
+    spent = TimeSpent()
+    with EnvironmentPool(toy_env.make, slots=3, processes=1) as pool, spent.on("total"):
+        records = evaluate(slow, pool, noise_shape=(2, CHUNK), episodes=3, seed=3, spent=spent)
+    decisions = max(r.decisions for r in records)
+    assert spent.policy >= 0.005 * decisions
+    assert spent.environment > 0
+    assert spent.policy + spent.environment <= spent.total
+    assert sum(r.milliseconds for r in records if r.decisions == decisions) > 0
+    assert str(TimeSpent(environment=6.0, policy=3.0, total=10.0)) == (
+        "environment 60 %, policy 30 %, other 10 % of 10.0 s"
+    )
 
 
 def test_other_seeds_are_other_episodes():

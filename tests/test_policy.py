@@ -46,12 +46,13 @@ def test_budget_zero_is_the_reference(policy, method, budget):
     noise, spare = noise[:, :count], noise[:, count:]
     x = noise.flatten(0, 1)
     with torch.no_grad():
+        velocity = policy.networks.velocity.given(s, count)
         for k in range(policy.flow_steps):
             t = torch.full((len(x), 1), k / policy.flow_steps)
-            x = x + policy.networks.velocity(s.repeat_interleave(count, 0), x, t) / policy.flow_steps
+            x = x + velocity(x, t) / policy.flow_steps
         x = x.clamp(-1, 1).view(noise.shape)
         heads = policy.networks.target_critic if config.transport.critic == "target" else policy.networks.critic
-        values = heads(s.repeat_interleave(count, 0), x.flatten(0, 1))
+        values = heads.given(s, count)(x.flatten(0, 1))
         values = (values.amin(0) if config.transport.aggregate == "min" else values.mean(0)).view(3, count)
     uniform = torch.special.ndtr(spare.flatten(1)[:, :count])
     gumbel = -torch.log(-torch.log(uniform)) if spare.numel() else None

@@ -90,9 +90,10 @@ def transported_value(nets: ActorCritic, s: Tensor, noise: Tensor, config: Train
         alpha=how.alpha,
         start_is_noise=True,
         twins=False,
+        values=False,
         **networks_for(get_rule(how.rule).options, nets.extras),
     ).particles  # [B, N, D]
-    heads = nets.target_critic(s.repeat_interleave(noise.shape[1], 0), particles.flatten(0, 1))  # [E, B*N]
+    heads = nets.target_critic.given(s, noise.shape[1])(particles.flatten(0, 1))  # [E, B*N]
     return aggregate_heads(heads, config.aggregate).view(noise.shape[:2]).mean(1)
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from vgf.language.hub import extra
 from vgf.language.loading import heads_path
 from vgf.language.policy import Generation, TextPolicy
 from vgf.language.problem import TextProblem
+from vgf.language.ranks import from_first
 from vgf.language.rules import get_text_rule
 from vgf.progress import progress_bar
 from vgf.rundir import RunDirectory
@@ -63,7 +65,8 @@ def train(config: Config, problem: TextProblem, run: RunDirectory, device: torch
         if get_text_rule(config.transport.rule).value != "reward" and not heads_path(heads_from).is_file():
             print(f"distill: stopping before round {number}, because there are no value heads to move particles with")
             return
-        rows = _examples(config, problem, policy_on(source, config, problem, heads_from), number)
+        policy = policy_on(source, config, problem, heads_from)
+        rows = from_first(partial(_examples, config, problem, policy, number))
         model, loss = _sft(config, run, device, problem, rows, number)
         source = keep(config, problem, run, device, model, number, loss=loss, examples=len(rows))
 

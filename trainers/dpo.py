@@ -20,6 +20,7 @@ from vgf.config import Config
 from vgf.errors import UserError
 from vgf.language.hub import extra
 from vgf.language.problem import TextProblem
+from vgf.language.ranks import from_first
 from vgf.progress import progress_bar
 from vgf.rundir import RunDirectory
 from vgf.trainers import value
@@ -51,7 +52,7 @@ def train(config: Config, problem: TextProblem, run: RunDirectory, device: torch
         print(f"{run.path} holds an adapter: using it")
         return
     trl, tune, scratch = extra("trl"), config.text.finetune, run.path / "trainer"
-    pairs, tokenizer = _pairs(config, problem), problem.reference.tokenizer
+    pairs, tokenizer = from_first(lambda: _pairs(config, problem)), problem.reference.tokenizer
     if not pairs:
         raise UserError(
             f"the reward gives all {tune.generations} samples of each prompt the same value; dpo has no pairs"

@@ -37,6 +37,7 @@ from vgf.nets import ActorCritic
 from vgf.nets.extras import FlowMap
 from vgf.trainers.cloning import flow_matching
 from vgf.trainers.terms import Draw, Losses, Term
+from vgf.transport.gradient import gradient_at
 from vgf.transport.landscape import aggregate_heads
 from vgf.transport.posterior import glass_velocity
 
@@ -49,9 +50,7 @@ _LAST_TIME = 0.99
 
 def action_gradient(q: Callable[[Tensor, Tensor], Tensor], s: Tensor, a: Tensor) -> Tensor:
     """Gradient of a sum of critic values with respect to the actions: [B, D]."""
-    with torch.enable_grad():
-        a = a.detach().requires_grad_()
-        return torch.autograd.grad(q(s, a).sum(), a)[0]
+    return gradient_at(lambda a: q(s, a).sum(), a)
 
 
 def _gradient(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:

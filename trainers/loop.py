@@ -1,41 +1,27 @@
-"""The training loop: one update on one batch after another, with checkpoints from which it goes on exactly.
+"""The training loop: one update after another, with checkpoints from which it goes on exactly.
 
-What is minimised is a dictionary of terms (``terms.py``) that a trainer hands over; the loop knows nothing of them.
-
-    draw  ->  losses of all terms, and of the judge on held-out data  ->  one Adam step  ->  target networks follow
+A trainer (``trainer.py``) makes the updates; what stands here is when they are logged and stored, and how they stop.
 """
 
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Mapping
-from functools import partial
-from pathlib import Path
-from typing import Any
+from contextlib import nullcontext
+from typing import Protocol
 
 import torch
-from torch import Tensor
 
-from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint
 from vgf.config import Config
-from vgf.data.store import Store
 from vgf.errors import UserError
 from vgf.interrupt import deferred_interrupt
-from vgf.nets import ActorCritic, NetSizes
-from vgf.nets.actor_critic import network_of, trained_networks
 from vgf.problem import Problem
 from vgf.progress import progress_bar
 from vgf.rundir import RunDirectory
-from vgf.speed import compiled, precision_context
-from vgf.trainers.extra_losses import action_gradient
-from vgf.trainers.judge import judge_losses
-from vgf.trainers.terms import Draw, Losses, Term
+from vgf.trainers.terms import Losses, Term
+from vgf.trainers.trainer import Trainer
 
-__all__ = ["Trainer", "go_on", "train"]
-
-_JUDGE_EVERY = 3  # updates; held-out episodes are few, and a judge that is updated each time doubles the cost of one
-_STREAMS = ("batches", "judge")  # random streams of every run; a term that takes spare numbers has one of its own
+__all__ = ["Advancing", "Trainer", "advance_to", "go_on", "train"]
 
 
 def train(
@@ -43,7 +29,8 @@ def train(
 ) -> int:
     """Train until ``config.total_steps`` steps are made, going on from the run's checkpoint. Returns the step.
 
-    Ctrl-C and SIGTERM let the update in hand finish and save a checkpoint before they are passed on.
+    Ctrl-C and SIGTERM let the update in hand finish and save a checkpoint before they are passed on; the first update
+    of a call, which may be compiling, and what is done between updates are broken off, and done again later.
 
     Raises:
         UserError: data that do not suit the settings, a loss that is not finite, a full disk.
@@ -53,219 +40,66 @@ def train(
 
 def go_on(trainer: Trainer, config: Config, run: RunDirectory, after: Callable[[], None] = lambda: None) -> int:
     """The loop itself, for a trainer that is made; ``after`` is called after every step. Otherwise as :func:`train`."""
-    if latest_step(run.path):
-        trainer.restore(run.path)
-    elif config.init:
-        trainer.start_from(Path(config.init))
-    steps, first = config.total_steps, trainer.step
+    trainer.begin(config, run)
+    return advance_to(
+        config.total_steps,
+        trainer,
+        config,
+        lambda *made: trainer.log(run, *made),
+        lambda: trainer.save(run.path),
+        after,
+    )
+
+
+class Advancing(Protocol):
+    """What :func:`advance_to` needs of a trainer: the step it is at, seconds spent so far, and how to make a step."""
+
+    step: int
+    seconds: float
+
+    def advance(self) -> Losses | None:
+        """One step; None when it made no update."""
+        ...
+
+
+def advance_to(
+    steps: int,
+    trainer: Advancing,
+    config: Config,
+    log: Callable[[Losses, float], Mapping[str, float]],
+    save: Callable[[], None],
+    after: Callable[[], None] = lambda: None,
+) -> int:
+    """Advance a trainer to a step; ``log`` gets the last losses and steps per second, and returns the metrics."""
+    first = kept = trainer.step
     began, earlier = time.perf_counter(), trainer.seconds
     bar = progress_bar("training", steps, "update", initial=first)
     losses: Losses = {}
     with bar, deferred_interrupt() as stop:
+        if first:
+            with stop.at_once():
+                after()  # it may have been due, and broken off, when the checkpoint was written
         while trainer.step < steps and not stop.asked:
-            losses = trainer.advance() or losses
+            before = trainer.step
+            with stop.at_once() if before == first else nullcontext():  # the first one may have to be compiled
+                losses = trainer.advance() or losses
             trainer.seconds = earlier + time.perf_counter() - began
-            bar.update()
+            bar.update(trainer.step - before)
             if trainer.step % config.train.log_every == 0 or trainer.step == steps:
-                rate = (trainer.step - first) / (time.perf_counter() - began)
-                metrics = trainer.metrics(losses)
-                run.log(
-                    {
-                        "step": trainer.step,
-                        "seconds": round(trainer.seconds, 2),
-                        "steps_per_second": round(rate, 2),
-                        **metrics,
-                    }
-                )
+                metrics = log(losses, (trainer.step - first) / (time.perf_counter() - began))
                 bar.set_postfix({k: f"{metrics[k]:.3g}" for k in _SHOWN if k in metrics}, refresh=False)
             if trainer.step % config.train.save_every == 0 or trainer.step == steps or stop.asked:
-                trainer.save(run.path)
-            after()
+                save()
+                kept = trainer.step
+            if not stop.asked:
+                try:
+                    with stop.at_once():
+                        after()
+                except (KeyboardInterrupt, UserError):
+                    if kept != trainer.step:  # it may take long or fail: going on from this step repeats it
+                        save()
+                    raise
     return trainer.step
 
 
 _SHOWN = ("critic/q_mean", "flow/loss", "actor/loss")
-
-
-class Trainer:
-    """Networks, optimiser and random streams of one run."""
-
-    def __init__(
-        self,
-        config: Config,
-        problem: Problem,
-        device: torch.device,
-        objective: Mapping[str, Term],
-    ) -> None:
-        self.config = config.train
-        self.objective = objective
-        c = config.train
-        n_step = c.chunk if c.n_step is None else c.n_step
-        store = partial(problem.store, chunk=c.chunk, n_step=n_step, discount=c.discount, device=device)
-        self.data = store(problem.train)
-        self.validation = store(problem.validation) if problem.validation else None
-        torch.manual_seed(config.seed)
-        self.networks = ActorCritic(network_sizes(config, problem, self.data.observation_size)).to(device)
-        if config.train.freeze:
-            for name, parameter in self.networks.named_parameters():
-                parameter.requires_grad_(parameter.requires_grad and not name.startswith(tuple(config.train.freeze)))
-        self.parameters = {k: p for k, p in self.networks.named_parameters() if p.requires_grad}
-        if not self.parameters:
-            raise UserError(f"train.freeze={list(config.train.freeze)} leaves nothing to train")
-        self.judged = any(name.startswith("judge.") for name in self.parameters)
-        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=c.learning_rate, fused=True)
-        widths = {name: term.spare(self.networks.sizes, c) for name, term in objective.items()}
-        self.spare = {name: width for name, width in widths.items() if width}
-        self.streams = {
-            name: torch.Generator(device).manual_seed(config.seed + (zlib.crc32(name.encode()) << 32))
-            for name in (*_STREAMS, *self.spare)
-        }
-        self.streams["batches"].manual_seed(config.seed)
-        self.loss: Callable[..., Losses] = compiled(self._loss, config.compile)
-        self.inherited: set[str] = set()  # networks that were trained before this call
-        self.extra_state: dict[str, Tensor] = {}  # of trainers that have more to remember than the loop knows
-        self.step = 0
-        self.seconds = 0.0  # of training, over all calls that went on with this run
-
-    def advance(self) -> Losses | None:
-        """What one step of the loop does; None when it made no update."""
-        return self.update(self.data)
-
-    def update(self, data: Store) -> Losses:
-        """One gradient step on one batch, then the target networks follow."""
-        draw = self.draw(data, self.streams["batches"], self.streams)
-        held_out = None
-        if self.validation is not None and self.judged and self.step % _JUDGE_EVERY == 0:
-            held_out = self.draw(self.validation, self.streams["judge"])
-        with precision_context(self.data.device, self.config.precision):
-            losses = self.loss(draw, held_out)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.stack([loss for name, loss in losses.items() if name.endswith("/loss")]).sum().backward()
-        self.optimizer.step()
-        self.networks.update_target(self.config.target_rate)
-        self.step += 1
-        return losses
-
-    def draw(self, data: Store, generator: torch.Generator, spare: Mapping[str, torch.Generator] | None = None) -> Draw:
-        """All random numbers of one update; those of single terms come from streams of their own.
-
-        So which extras are trained changes neither batches, nor reference, nor critic.
-        """
-        size, device = self.config.batch_size, data.device
-        data.seek(self.step)
-        batch = data.sample(size, generator)
-        noise = torch.randn(size, batch.actions.shape[1], generator=generator, device=device)
-        grid = self.config.flow_steps
-        t = torch.randint(grid + 1, (size, 1), generator=generator, device=device) / grid
-        extra = {
-            name: torch.randn(size, width, generator=spare[name], device=device)
-            for name, width in self.spare.items()
-            if spare
-        }
-        return Draw(batch, noise, t, extra)
-
-    def _loss(self, draw: Draw, held_out: Draw | None = None) -> Losses:
-        losses: Losses = {}
-        for term in self.objective.values():
-            losses |= term.losses(self.networks, draw, self.config)
-        if held_out is not None:
-            losses |= judge_losses(self.networks, held_out, self.config)
-        return losses
-
-    def metrics(self, losses: Losses) -> dict[str, float]:
-        """Losses of the last batch, those of held-out episodes, and the size of grad Q (it sets useful budgets)."""
-        named = {k: float(v.detach()) for k, v in losses.items()}
-        bad = [k for k, v in named.items() if v != v or abs(v) == float("inf")]
-        if bad:
-            raise UserError(f"{bad[0]} is not finite at step {self.step}; lower train.learning_rate or check the data")
-        # Streams that depend on the step alone: logging more often leaves training as it is.
-        device = self.data.device
-        spare = {name: torch.Generator(device).manual_seed(self.step + (1 << 32)) for name in self.spare}
-        generator = torch.Generator(device).manual_seed(self.step)
-        draw = self.draw(self.validation or self.data, generator, spare)
-        if self.validation:
-            with torch.no_grad():
-                held_out = self._loss(draw)
-            named |= {f"validation/{k}": float(v) for k, v in held_out.items()}
-        nets = self.networks
-        gradient = action_gradient(
-            lambda s, a: nets.target_critic(s, a).amin(0), draw.batch.observations, draw.batch.actions
-        )
-        named["critic/action_gradient_norm"] = float(gradient.norm(dim=-1).mean())
-        return {k: float(f"{v:.6g}") for k, v in named.items()}
-
-    def save(self, run_dir: Path) -> None:
-        """Write a checkpoint from which training goes on exactly."""
-        state = {f"stream.{name}": generator.get_state() for name, generator in self.streams.items()}
-        state |= self.extra_state
-        for name, parameter in self.parameters.items():
-            for key, tensor in self.optimizer.state[parameter].items():
-                state[f"adam.{key}.{name}"] = tensor
-        manifest = {
-            "sizes": vars(self.networks.sizes),
-            "trained": sorted(self.trained | self.inherited),
-            "flow_steps": self.config.flow_steps,
-            "seconds": self.seconds,
-        }
-        save_checkpoint(run_dir, self.step, self.networks.state_dict(), state, manifest)
-
-    @property
-    def trained(self) -> set[str]:
-        """Networks that this run's updates have changed: parts of :class:`ActorCritic`, extras as ``extras.NAME``."""
-        return {network_of(name) for name, p in self.parameters.items() if self.optimizer.state.get(p)}
-
-    def start_from(self, run_dir: Path) -> None:
-        """Take over the networks that another run has trained; those it does not have stay as they are made.
-
-        Raises:
-            UserError: no checkpoint there, or networks of another build.
-        """
-        theirs = load_checkpoint(run_dir)
-        self._same_build(theirs.manifest["sizes"], f"init={run_dir}", except_for=("extras", "policy", "judge"))
-        self.networks.load_state_dict(theirs.networks, strict=False)
-        self.inherited = set(trained_networks(theirs.manifest, theirs.networks))
-
-    def _same_build(self, sizes: Mapping[str, Any], whose: str, except_for: tuple[str, ...] = ()) -> None:
-        default = vars(NetSizes(0, 0))
-        ours = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self.networks.sizes).items()}
-        for name in ours.keys() - set(except_for):
-            if ours[name] != (theirs := sizes.get(name, default[name])):
-                raise UserError(f"{whose} has networks of another build ({name} {theirs}, here {ours[name]})")
-
-    def restore(self, run_dir: Path) -> None:
-        """Load the run's newest checkpoint: networks, optimiser, random streams, step."""
-        checkpoint = load_checkpoint(run_dir, training=True)
-        self._same_build(checkpoint.manifest["sizes"], str(run_dir))
-        self.networks.load_state_dict(checkpoint.networks)
-        for name, generator in self.streams.items():
-            if f"stream.{name}" not in checkpoint.training:
-                raise UserError(f"{run_dir} was begun by an older version of vgf and cannot go on; train it anew")
-            generator.set_state(checkpoint.training[f"stream.{name}"])
-        for name, parameter in self.parameters.items():
-            if f"adam.step.{name}" in checkpoint.training:  # V(s) has none where no critic trains it
-                self.optimizer.state[parameter] = {
-                    key: checkpoint.training[f"adam.{key}.{name}"].to(parameter.device)
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                }
-        self.inherited = set(checkpoint.manifest.get("trained", ()))
-        self.step = checkpoint.step
-        self.seconds = checkpoint.manifest["seconds"]
-
-
-def network_sizes(config: Config, problem: Problem, observation_size: int) -> NetSizes:
-    """Sizes of a run's networks; there is a judge where there are held-out episodes to train it on."""
-    net = config.net
-    return NetSizes(
-        observation=observation_size,
-        action=problem.action_size,
-        chunk=config.train.chunk,
-        hidden=net.hidden,
-        layers=net.layers,
-        heads=net.heads,
-        extras=tuple(net.extras),
-        reference=net.reference,
-        policy=net.policy,
-        judge=net.judge and problem.validation is not None,
-        activation=net.activation,
-        policy_norm=net.policy_norm,
-    )

@@ -8,7 +8,6 @@ published last, so that whatever is in ``checkpoints/adapter`` is complete.
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from vgf.language.hub import extra
 from vgf.language.loading import load_heads, open_reference, precision, text_policy
 from vgf.language.policy import TextPolicy, Values
 from vgf.language.problem import TextProblem
+from vgf.language.ranks import first_first, is_first
 from vgf.language.reference import Reference
 from vgf.rundir import RunDirectory
 from vgf.trainers import value
@@ -163,17 +163,9 @@ def rounds_done(config: Config, run: RunDirectory) -> int:
                 f"{run.path} holds an adapter trained with {name}={facts['settings'].get(key)}, not {ours}; "
                 "choose another run_dir=..."
             )
-    _log_missing(run, facts["metrics"])
+    if is_first():
+        run.log_missing(facts["metrics"])
     return int(facts["rounds"])
-
-
-def _log_missing(run: RunDirectory, rows: list[dict[str, float]]) -> None:
-    """Log rows that are not there: an interrupted run may have logged some and lost others."""
-    file = run.path / "metrics.jsonl"
-    there = file.read_text().splitlines() if file.is_file() else []
-    for row in rows:
-        if json.dumps(row) not in there:
-            run.log(row)
 
 
 def _identity(config: Config) -> dict[str, Any]:
@@ -192,6 +184,16 @@ def keep(
         done: rounds behind it; 1 for trainers that have none.
         metrics: further numbers of the round.
     """
+    with first_first():
+        if is_first():
+            return _publish(config, problem, run, device, model, done, metrics)
+        return adapted_reference(config, round_folder(run.path, done) / "adapter", device)
+
+
+def _publish(
+    config: Config, problem: TextProblem, run: RunDirectory, device: torch.device, model: Any, done: int,
+    metrics: dict[str, float],
+) -> Reference:  # fmt: skip
     folder, name = round_folder(run.path, done), config.trainer
     shutil.rmtree(folder, ignore_errors=True)  # of a round that was interrupted here
     save_adapter(folder / "adapter", model, {})
@@ -200,17 +202,17 @@ def keep(
     rows = before["metrics"] if before else [{"step": 0} | _measured(config, problem, problem.reference, name)]
     row = {"step": done} | _measured(config, problem, adapted, name)
     row |= {f"{name}/{key}": value for key, value in metrics.items()}
-    _log_missing(run, [*rows, row])
     print(
         f"{name}, round {done}: proxy {rows[0][f'{name}/proxy']:.2f} -> {row[f'{name}/proxy']:.2f}, "
         f"NLL {rows[0][f'{name}/nll']:.2f} -> {row[f'{name}/nll']:.2f}, KL {row[f'{name}/kl']:.2f} nats"
     )
     try:
-        value.train(config, replace(problem, reference=adapted), RunDirectory(folder), device)
+        value.fit(config, replace(problem, reference=adapted), RunDirectory(folder))
     except UserError as error:  # a reward that the adapter always earns leaves nothing to predict
         print(f"{name}, round {done}: no value heads for the adapter: {error}")
     facts = {"settings": _identity(config), "rounds": done, "metrics": [*rows, row]}
     save_adapter(adapter_path(run.path), model, facts)
+    run.log_missing(facts["metrics"])
     return adapted
 
 

@@ -33,11 +33,10 @@ from vgf.policy import Policy
 from vgf.problem import Problem
 from vgf.rundir import RunDirectory
 from vgf.scoring import play_points, points_of
-from vgf.trainers import loop
-from vgf.trainers.offline import objective
+from vgf.trainers import loop, offline
 from vgf.trainers.terms import Losses
 
-__all__ = ["OnlineTrainer", "Player", "objective", "train"]
+__all__ = ["OnlineTrainer", "Player", "train"]
 
 _ACTION_MARGIN = 1e-5  # keeps gathered actions inside the open box, like those of the data
 _TOLD = ("online/return", "online/success", "online/episodes", "online/transitions")  # of the last finished episode
@@ -71,7 +70,7 @@ class OnlineTrainer(loop.Trainer):
     """A trainer that also plays."""
 
     def __init__(self, config: Config, problem: Problem, device: torch.device) -> None:
-        super().__init__(config, problem, device, objective(config))
+        super().__init__(config, problem, device, offline.objective(config))
         assert isinstance(self.data, TransitionStore)
         assert problem.make_environment is not None
         self.online, self.offline_steps = config.online, config.train.steps
@@ -143,16 +142,27 @@ class Player:
     def _begin(self) -> None:
         self._episode += 1
         self._decisions, self._chosen, self._rows, self._success = 0, [], [], 0.0
-        observation, _ = self._environment.reset(seed=episode_seed(self._seed, self._episode))
+        observation, _ = self._of_environment("reset", seed=episode_seed(self._seed, self._episode))
         self._observation = np.asarray(observation, np.float32)
+        self._require_finite(self._observation)
+
+    def _of_environment(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return getattr(self._environment, method)(*args, **kwargs)
+        except Exception as error:  # whatever it raises, the run is not to blame and its checkpoint stands
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"the environment failed in training episode {self._episode}: {said}") from error
+
+    def _require_finite(self, *numbers: Any) -> None:
+        if not all(np.isfinite(x).all() for x in numbers):
+            raise UserError(f"the environment returned a number that is not finite in training episode {self._episode}")
 
     def _play(self, action: np.ndarray) -> bool:
         margin = 1 - _ACTION_MARGIN
         action = np.clip(action, -margin, margin).astype(np.float32)
-        after, reward, terminated, truncated, info = self._environment.step(action)
+        after, reward, terminated, truncated, info = self._of_environment("step", action)
         after = np.asarray(after, np.float32)
-        if not (np.isfinite(after).all() and np.isfinite(reward)):
-            raise UserError(f"the environment returned a number that is not finite in training episode {self._episode}")
+        self._require_finite(after, reward)
         self._rows.append(
             {
                 "observations": self._observation,

@@ -23,6 +23,7 @@ Both agree as the steps get small. The last step has no noise, hence no control,
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ from vgf.trainers.cloning import CLONING
 from vgf.trainers.critics import CRITICS
 from vgf.trainers.extra_losses import action_gradient, extra_terms
 from vgf.trainers.terms import Draw, Losses, Term
+from vgf.transport.gradient import gradient_at
 from vgf.transport.landscape import Velocity, aggregate_heads
 
 __all__ = ["adjoint_path", "control_scale", "noisy_step", "objective", "qam_losses", "train"]
@@ -82,11 +84,14 @@ def adjoint_path(
     pairs = []
     for k in reversed(range(steps)):
         pairs.append((path[k], adjoint))
-        with torch.enable_grad():
-            x = path[k].detach().requires_grad_()
-            after = noisy_step(cloned, s, x, eps[k], k, steps)
-            (adjoint,) = torch.autograd.grad(after, x, adjoint)
+        carried = partial(_along, cloned, s, eps[k], k, steps, adjoint)
+        adjoint = gradient_at(carried, path[k])
     return pairs[::-1]
+
+
+def _along(cloned: Velocity, s: Tensor, eps: Tensor, k: int, steps: int, adjoint: Tensor, x: Tensor) -> Tensor:
+    """<adjoint, noisy_step(x)>, whose gradient is the adjoint one step earlier."""
+    return (noisy_step(cloned, s, x, eps, k, steps) * adjoint).sum()
 
 
 def qam_losses(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -29,6 +29,32 @@ class Draw:
     noise: Tensor
     t: Tensor
     spare: dict[str, Tensor] = field(default_factory=dict)
+
+    def __getitem__(self, rows: slice | Tensor) -> Draw:
+        """The draw of some rows of the batch."""
+        batch = Batch(**{name: column[rows] for name, column in vars(self.batch).items()})
+        spare = {name: column[rows] for name, column in self.spare.items()}
+        return Draw(batch, self.noise[rows], self.t[rows], spare)
+
+    def split(self, count: int) -> list[Draw]:
+        """``count`` draws of as many rows each."""
+        size = len(self.noise) // count
+        return [self] if count == 1 else [self[i * size : (i + 1) * size] for i in range(count)]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything by name, one row a row of the batch; :meth:`of` takes it back."""
+        batch = {f"batch.{name}": column for name, column in vars(self.batch).items()}
+        return batch | {"noise": self.noise, "t": self.t} | {f"spare.{k}": v for k, v in self.spare.items()}
+
+    @staticmethod
+    def of(tensors: Mapping[str, Tensor]) -> Draw:
+        """The draw that gave these :meth:`tensors`."""
+        parts: dict[str, dict[str, Tensor]] = {"batch": {}, "spare": {}}
+        for name, tensor in tensors.items():
+            group, _, key = name.partition(".")
+            if key:
+                parts[group][key] = tensor
+        return Draw(Batch(**parts["batch"]), tensors["noise"], tensors["t"], parts["spare"])
 
 
 # Names ending in "/loss" are summed and minimised, others are only logged.

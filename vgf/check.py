@@ -15,7 +15,7 @@ from vgf.methods import ALL, budget_at, knob_of, load_method, missing_extra, sta
 from vgf.nets.extras import EXTRAS
 from vgf.nets.mlp import ACTIVATIONS
 from vgf.nets.sources import SOURCES
-from vgf.speed import choose
+from vgf.speed import COMPILE, choose
 from vgf.transport import Budget, get_rule
 from vgf.transport.landscape import check_aggregate
 from vgf.transport.select import SELECTORS
@@ -23,13 +23,16 @@ from vgf.transport.steps import STEPS
 
 __all__ = ["check_config"]
 
+_SEED = 2**32 - 1
+_LARGEST = 10**15  # of numbers without another limit that count something: beyond, they are no machine integers
+
 # key: (smallest, largest) value; None: no limit
 _RANGES: dict[str, tuple[float | None, float | None]] = {
     "data.transitions": (1, None),
-    "data.seed": (0, None),
+    "data.seed": (0, _SEED),
     "data.held_out": (0, 1),
     "data.sac.steps": (1, None),
-    "data.sac.environments": (1, None),
+    "data.sac.environments": (1, 1024),
     "data.sac.updates": (1, None),
     "data.sac.hidden": (1, None),
     "data.sac.learning_rate": (0, None),
@@ -38,17 +41,18 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "data.sac.rollout": (1, None),
     "data.memory_gb": (1e-6, None),
     "data.swap_every": (1, None),
-    "data.processes": (1, None),
+    "data.processes": (1, 1024),
     "net.hidden": (1, None),
-    "net.layers": (1, None),
-    "net.heads": (1, None),
+    "net.layers": (1, 1000),
+    "net.heads": (1, 1000),
     "train.steps": (0, None),
     "train.batch_size": (1, None),
+    "train.accumulate": (1, None),
     "train.learning_rate": (0, None),
     "train.discount": (0, 1),
     "train.chunk": (1, None),
-    "train.n_step": (1, None),
-    "train.flow_steps": (1, None),
+    "train.n_step": (1, 1_000_000),
+    "train.flow_steps": (1, 10_000),
     "train.expectile": (0, 1),
     "train.sql_alpha": (1e-6, None),
     "train.td.particles": (1, None),
@@ -57,32 +61,35 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "train.actor.critic_alpha": (0, None),
     "train.actor.inverse_temperature": (0, None),
     "train.target_rate": (0, 1),
+    "train.updates_per_launch": (1, None),
     "train.log_every": (1, None),
     "train.save_every": (1, None),
+    "train.keep_every": (1, None),
     "online.steps": (1, None),
     "online.start": (0, None),
     "online.eval_every": (1, None),
     "eval.episodes": (1, None),
-    "eval.seed": (0, None),
-    "eval.environments": (1, None),
-    "eval.processes": (1, None),
+    "eval.seed": (0, _SEED),
+    "eval.environments": (1, 1024),
+    "eval.processes": (1, 1024),
     "transport.particles": (1, None),
     "transport.temperature": (1e-6, None),
     "transport.alpha": (1e-12, None),
     "transport.bandwidth": (1e-12, None),
     "transport.expectile": (0, 1),
     "transport.gate": (1, None),
-    "seed": (0, None),
-    "threads": (1, None),
+    "seed": (0, _SEED),
+    "threads": (1, 1024),
 }
 
 _CHOICES = {
     "mode": ("train", "eval"),
     "resume": ("auto", "never"),
-    "compile": ("off", "on"),
+    "compile": COMPILE,
     "device": ("auto", "cpu", "cuda"),
     "data.source": ("auto", "path", "download", "generate"),
     "data.rewards": ("d4rl", "raw"),
+    "train.nonfinite": ("stop", "skip"),
     "train.precision": ("auto", "float32", "bfloat16"),
     "transport.knob": ("steps", "size"),
     "transport.critic": ("target", "online"),
@@ -100,7 +107,9 @@ def check_config(config: Config) -> None:
         value = OmegaConf.select(tree, key)
         if value is None:
             continue
-        if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+        high = _LARGEST if high is None and isinstance(value, int) else high
+        # A comparison before isfinite, which cannot convert integers of hundreds of digits.
+        if (low is not None and value < low) or (high is not None and value > high) or not math.isfinite(value):
             limits = f"at least {low}" if high is None else f"between {low} and {high}"
             raise UserError(f"{key}={value} is out of range; it must be {limits}")
     for key, valid in _CHOICES.items():
@@ -158,6 +167,16 @@ def _check_training(config: Config) -> None:
     if train.steps == 0 and not (config.trainer == "online" and config.init):
         raise UserError(
             "train.steps=0 is out of range; it must be at least 1 (0 goes with trainer=online init=RUN_DIR)"
+        )
+    if train.batch_size % train.accumulate:
+        raise UserError(
+            f"train.accumulate={train.accumulate} does not divide train.batch_size={train.batch_size}; "
+            "micro-batches are of one size"
+        )
+    if train.accumulate > 1 and (config.trainer == "rebrac" or train.actor.normalize_q):
+        raise UserError(
+            "train.accumulate=1 is needed where Q is divided by its mean size in the batch (trainer=rebrac, "
+            "train.actor.normalize_q): micro-batches have other means"
         )
     if config.trainer == "online" and config.online.method is not None:
         missing_extra(load_method(config.online.method), config.net.extras)

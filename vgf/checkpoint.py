@@ -1,11 +1,17 @@
 """Checkpoints: safetensors files and a JSON manifest in one folder a step; no pickle anywhere.
 
-    checkpoints/step-000030000/networks.safetensors   parameters and buffers
-                               training.safetensors   optimiser moments, random state (to go on training)
-                               manifest.json          step, network sizes, sha256 of both files
+    checkpoints/step-000030000/networks.safetensors   parameters and buffers, target networks among them
+                               training.safetensors   optimiser moments, random streams, replay (to go on training)
+                               manifest.json          what they are, and the sha256 of both
     checkpoints/latest                                name of the newest complete folder
+                best                                  name of the best one that is there (see vgf/rotation.py)
 
-A folder is filled under a temporary name and renamed, ``latest`` moves last, then older folders go.
+A folder is filled under a temporary name, flushed to the disk, renamed; ``latest`` moves last, then older folders go.
+A damaged checkpoint is passed over in favour of the one before it, in one line on stderr. To go back to an earlier
+step, write its folder's name into ``latest``.
+
+Format 2 (this one) adds to format 1: the version and the commit that wrote it, a hash of the settings that shape
+training, seeds, the length of ``metrics.jsonl``, and a checksum of the manifest itself. Format 1 is still read.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +32,15 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from vgf.errors import UserError
-from vgf.files import atomic_write_text, writing
+from vgf.files import atomic_write_text, flush, sweep, writing
+from vgf.identity import git_revision, vgf_version
+from vgf.rotation import best_step, kept_steps, scores_of
 
-__all__ = ["FORMAT", "Checkpoint", "latest_step", "load_checkpoint", "save_checkpoint"]
+__all__ = ["FORMAT", "Checkpoint", "latest_step", "load_checkpoint", "save_checkpoint", "settle", "written_by"]
 
-FORMAT = 1
-_KEEP = 2
+FORMAT = 2
 _FILES = ("networks", "training")
+_NAME = re.compile(r"step-(\d{9,})")
 
 
 @dataclass(frozen=True)
@@ -51,88 +60,220 @@ class Checkpoint:
     manifest: dict[str, Any]
 
 
+class _Damaged(Exception):
+    """A checkpoint that cannot be used, and why."""
+
+
 def save_checkpoint(
-    run_dir: Path, step: int, networks: dict[str, Tensor], training: dict[str, Tensor], manifest: dict[str, Any]
+    run_dir: Path,
+    step: int,
+    networks: dict[str, Tensor],
+    training: dict[str, Tensor],
+    manifest: dict[str, Any],
+    *,
+    keep_every: int | None = None,
 ) -> Path:
-    """Write the checkpoint of ``step``, then move ``latest`` to it and drop all but the newest two.
+    """Write the checkpoint of ``step``, then move ``latest`` to it and drop what need not stay.
+
+    Args:
+        keep_every: checkpoints at multiples of it stay for good; None: only the last two and the best stay.
 
     Raises:
         UserError: full disk, no permission.
     """
     folder = run_dir / "checkpoints"
-    target = folder / f"step-{step:09d}"
-    temporary = folder / f".{target.name}.tmp"
+    target = folder / _name(step)
+    temporary, old = folder / f".{target.name}.tmp", folder / f".{target.name}.old.tmp"
     with writing("the checkpoint", folder):
-        shutil.rmtree(temporary, ignore_errors=True)
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
         temporary.mkdir(parents=True)
         digests = {}
         for name, tensors in (("networks", networks), ("training", training)):
             path = temporary / f"{name}.safetensors"
             # Serialised first, written by us: safetensors' own errors hide a full disk behind a type of its own.
             path.write_bytes(serialize({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
+            flush(path)
             digests[path.name] = _sha256(path)
-            _flush(path)
-        record = {"format": FORMAT, "step": step, "sha256": digests, **manifest}
-        atomic_write_text(temporary / "manifest.json", json.dumps(record, indent=2) + "\n")
-        shutil.rmtree(target, ignore_errors=True)
+        record = {
+            "format": FORMAT,
+            "vgf": vgf_version(),
+            "git": git_revision(),
+            "step": step,
+            "sha256": digests,
+            "logged": _logged(run_dir),
+            **manifest,
+        }
+        record["checksum"] = _checksum(record)
+        (temporary / "manifest.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        flush(temporary / "manifest.json")
+        flush(temporary)
+        if target.exists():
+            os.replace(target, old)
         os.replace(temporary, target)
+        flush(folder)
         atomic_write_text(folder / "latest", target.name + "\n")
-        for old in sorted(folder.glob("step-*"))[:-_KEEP]:
-            shutil.rmtree(old, ignore_errors=True)
+        _rotate(run_dir, step, keep_every)
+        shutil.rmtree(old, ignore_errors=True)
     return target
 
 
 def latest_step(run_dir: Path) -> int | None:
-    """Step of the newest complete checkpoint, or None.
+    """Step of the newest complete checkpoint, or None. What is in it has not been checked: see :func:`settle`."""
+    steps = _candidates(run_dir / "checkpoints")
+    return steps[0] if steps else None
+
+
+def settle(run_dir: Path) -> int | None:
+    """Make ``latest`` name the newest sound checkpoint, for a process that is about to go on training.
+
+    What an interrupted save has left behind is removed; a damaged checkpoint stays where it is until training comes
+    to its step again.
+
+    Returns:
+        Its step; None where there is no checkpoint.
 
     Raises:
-        UserError: when the pointer names no checkpoint.
+        UserError: there are checkpoints and none is sound, or a newer version of vgf wrote them.
     """
-    pointer = run_dir / "checkpoints" / "latest"
-    if not pointer.is_file():
-        return None
-    named = re.fullmatch(r"step-(\d+)\s*", pointer.read_text(errors="replace"))
-    if named is None:
-        raise UserError(f"{pointer} is damaged; write the name of the newest step-... folder beside it into the file")
-    return int(named[1])
+    folder = run_dir / "checkpoints"
+    sweep(folder)
+    reasons: list[str] = []
+    for step in _candidates(folder):
+        try:
+            manifest = _read_manifest(folder / _name(step))
+            for name in _FILES:
+                _check(folder / _name(step) / f"{name}.safetensors", manifest)
+        except _Damaged as damage:
+            reasons.append(str(damage))
+            continue
+        _tell(reasons, step)
+        if _logged(run_dir) < manifest.get("logged", 0):
+            print(f"vgf: {run_dir / 'metrics.jsonl'} has lost rows from before step {step}", file=sys.stderr)
+        if _pointed(folder) != step:
+            atomic_write_text(folder / "latest", _name(step) + "\n")
+        return step
+    if reasons:
+        raise UserError(f"{reasons[0]}; restore it from a copy, or choose another run_dir=... to begin anew")
+    return None
 
 
 def load_checkpoint(run_dir: Path, *, training: bool = False) -> Checkpoint:
-    """Read the newest checkpoint of a run and check it against its manifest.
+    """Read the newest checkpoint of a run that is sound; one line on stderr when that is not the newest of all.
 
     Raises:
-        UserError: no checkpoint, a damaged one, or one that a newer version of vgf wrote.
+        UserError: no checkpoint, none but damaged ones, or one that a newer version of vgf wrote.
     """
-    step = latest_step(run_dir)
-    if step is None:
-        raise UserError(
-            f"{run_dir} holds no checkpoint; give the directory of a run that has trained (run_dir of its config)"
-        )
-    folder = run_dir / "checkpoints" / f"step-{step:09d}"
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        if manifest["format"] > FORMAT:
-            raise UserError(
-                f"{folder} has checkpoint format {manifest['format']}; this vgf reads up to {FORMAT}, update it"
-            )
-        tensors: dict[str, dict[str, Tensor]] = {"training": {}}
-        for name in _FILES if training else _FILES[:1]:
-            path = folder / f"{name}.safetensors"
-            if _sha256(path) != manifest["sha256"][path.name]:
-                raise UserError(f"{path} is damaged (its sha256 is not the manifest's); restore it from a copy")
+    folder, reasons = run_dir / "checkpoints", []
+    for step in _candidates(folder):
+        try:
+            found = _read(folder / _name(step), _FILES if training else _FILES[:1])
+        except _Damaged as damage:
+            reasons.append(str(damage))
+            continue
+        _tell(reasons, step)
+        return found
+    if reasons:
+        raise UserError(f"{reasons[0]}; restore it from a copy")
+    raise UserError(
+        f"{run_dir} holds no checkpoint; give the directory of a run that has trained (run_dir of its config)"
+    )
+
+
+def written_by(manifest: dict[str, Any]) -> str:
+    """What wrote a checkpoint, for messages."""
+    return f"vgf {manifest.get('vgf', '0.1.0')} (checkpoint format {manifest['format']})"
+
+
+def _candidates(folder: Path) -> list[int]:
+    """Steps of complete folders in the order they are tried: the one ``latest`` names, then those before it."""
+    steps = sorted((int(m[1]) for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name))), reverse=True)
+    pointed = _pointed(folder)
+    return steps if pointed is None else [pointed, *(step for step in steps if step < pointed)]
+
+
+def _pointed(folder: Path, pointer_name: str = "latest") -> int | None:
+    """The step that a pointer names; None where it is missing or names none."""
+    pointer = folder / pointer_name
+    named = _NAME.fullmatch(pointer.read_text(errors="replace").strip()) if pointer.is_file() else None
+    return None if named is None else int(named[1])
+
+
+def _read(folder: Path, names: tuple[str, ...]) -> Checkpoint:
+    manifest = _read_manifest(folder)
+    tensors: dict[str, dict[str, Tensor]] = {"training": {}}
+    for name in names:
+        path = folder / f"{name}.safetensors"
+        _check(path, manifest)
+        try:
             tensors[name] = load_file(path)
-    except UserError:
-        raise
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder} cannot be read ({type(error).__name__}: {error}); restore it from a copy") from error
-    return Checkpoint(step, tensors["networks"], tensors["training"], manifest)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise _Damaged(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+    return Checkpoint(manifest["step"], tensors["networks"], tensors["training"], manifest)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        newer = manifest["format"] > FORMAT
+        if not newer and _name(manifest["step"]) != folder.name:
+            raise ValueError(f"it says step {manifest['step']}")
+        if not newer and manifest["format"] > 1 and manifest["checksum"] != _checksum(manifest):
+            raise ValueError("its checksum is wrong")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _Damaged(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+    if newer:
+        raise UserError(
+            f"{folder} was written by {written_by(manifest)}; this vgf reads up to format {FORMAT}, update it"
+        )
+    return manifest
+
+
+def _check(path: Path, manifest: dict[str, Any]) -> None:
+    """Raise unless the file is the one that the manifest tells of."""
+    try:
+        same = _sha256(path) == manifest["sha256"][path.name]
+    except (OSError, KeyError, TypeError) as error:
+        raise _Damaged(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+    if not same:
+        raise _Damaged(f"{path} is damaged (its sha256 is not the manifest's)")
+
+
+def _tell(reasons: list[str], step: int) -> None:
+    if reasons:
+        print(f"vgf: {reasons[0]}; using the checkpoint of step {step} before it", file=sys.stderr)
+
+
+def _rotate(run_dir: Path, step: int, every: int | None) -> None:
+    """Remove what need not stay of the checkpoints up to ``step``; later ones belong to a future that may come."""
+    folder = run_dir / "checkpoints"
+    there = [s for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name)) and (s := int(m[1])) <= step]
+    best = best_step(there, scores_of(run_dir, there))
+    if best is not None and _pointed(folder, "best") != best:
+        atomic_write_text(folder / "best", _name(best) + "\n")
+    for gone in set(there) - kept_steps(there, best, every):
+        shutil.rmtree(folder / _name(gone), ignore_errors=True)
+
+
+def _logged(run_dir: Path) -> int:
+    """Bytes of ``metrics.jsonl`` that belong to this checkpoint, flushed to the disk before it."""
+    path = run_dir / "metrics.jsonl"
+    if not path.is_file():
+        return 0
+    flush(path)
+    return path.stat().st_size
+
+
+def _name(step: int) -> str:
+    return f"step-{step:09d}"
+
+
+def _checksum(manifest: dict[str, Any]) -> str:
+    content = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

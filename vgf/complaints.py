@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -15,18 +16,19 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
+from vgf.interrupt import Terminated
 
 __all__ = ["config_keys", "group_options", "one_line", "one_line_errors"]
 
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End the process with one line on stderr: status 2 for a user's mistake, 130 for Ctrl-C."""
+    """End the process with one line on stderr: status 2 for a user's mistake, 130 for Ctrl-C, 143 for SIGTERM."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("vgf: stopped", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
     except Exception as error:
         line = one_line(error)
         if line is None:
@@ -43,10 +45,16 @@ def one_line(error: BaseException) -> str | None:
         return _missing_group_option(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _bad_override(error)
-    if isinstance(error, MemoryError | torch_out_of_memory()):
-        details = str(error).splitlines()[0] if str(error) else "no details"
+    if isinstance(error, MemoryError | torch_out_of_memory()) or _allocation_failed(error):
+        details = " ".join(str(error).split())[:200] or "no details"
         return f"out of memory ({details}); lower train.batch_size or data.transitions"
     return None
+
+
+def _allocation_failed(error: BaseException) -> bool:
+    """On a CPU torch has no type of its own for it."""
+    said = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed", "size is too large")
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in said)
 
 
 def torch_out_of_memory() -> type[BaseException]:

@@ -98,6 +98,7 @@ class TrainConfig:
 
     steps: int = 25_000
     batch_size: int = 256
+    accumulate: int = 1  # micro-batches that an update's batch is cut into; less memory, the same update
     learning_rate: float = 3e-4
     discount: float = 0.99
     chunk: int = 1  # actions played open loop after one observation
@@ -112,8 +113,11 @@ class TrainConfig:
     freeze: list[str] = field(default_factory=list)  # networks that stay as they are: flow, q, v, policy, judge, extras
     target_rate: float = 0.005  # of the Polyak average
     precision: str = "auto"  # of the forward pass: float32 | bfloat16 | auto (bfloat16 where the hardware has it)
+    updates_per_launch: int = 10  # of compile=graph
+    nonfinite: str = "stop"  # stop | skip: what becomes of an update whose loss or gradient is not finite
     log_every: int = 500
     save_every: int = 2_500
+    keep_every: int | None = None  # checkpoints at multiples of it stay; null: the last two and the best alone
 
 
 @dataclass
@@ -189,11 +193,12 @@ class Config(MethodConfig):
     mode: str = "train"  # train | eval
     env: str | None = "cube-single-play-singletask-task2-v0"  # null: no environment (task=custom)
     seed: int = 0
+    seeds: int | None = None  # train that many seeds at once, from ``seed`` upwards; each gets its own run directory
     init: str | None = None  # a run directory whose networks (and settings) training starts from
     run: str | None = None  # mode=eval: the run directory to evaluate
     run_dir: str = "runs/${env}/${preset}-seed${seed}"
     resume: str = "auto"  # auto: go on with the run in run_dir | never: refuse to touch it
-    compile: str = "off"  # off | on
+    compile: str = "off"  # off | on | graph (CUDA: several updates a launch; elsewhere as on)
     device: str = "auto"  # auto | cpu | cuda
     threads: int | None = None  # of torch; null: one for small networks, else one a core
     data: DataConfig = field(default_factory=DataConfig)

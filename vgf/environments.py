@@ -1,7 +1,7 @@
 """A pool of environments stepped in worker processes; each plays action chunks open loop.
 
-Workers are spawned (a forked process would inherit torch's thread pool), ignore Ctrl-C (the main
-process tells them to stop) and keep their environments: a MuJoCo model takes up to a second to make.
+Workers are spawned (a forked process would inherit torch's thread pool), ignore Ctrl-C and SIGTERM (the
+main process tells them to stop) and keep their environments: a MuJoCo model takes up to a second to make.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class EnvironmentPool:
         for worker in self._workers:
             worker.join(timeout=2)
             if worker.is_alive():
-                worker.terminate()
+                worker.kill()
 
     def __enter__(self) -> EnvironmentPool:
         return self
@@ -133,7 +133,8 @@ class _one_thread_a_worker:
 
 
 def _work(pipe: Connection, make: Callable[[], Any], slots: list[int]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     try:
         environments = {slot: make() for slot in slots}
         one = environments[slots[0]]

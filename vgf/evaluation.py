@@ -13,8 +13,9 @@ always called with one row a slot, so scores do not depend on how many processes
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 
 from vgf.environments import EnvironmentPool
 
-__all__ = ["Decision", "EpisodeRecord", "evaluate", "particle_noise"]
+__all__ = ["Decision", "EpisodeRecord", "TimeSpent", "evaluate", "particle_noise"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,36 @@ class EpisodeRecord:
             setattr(self, name, getattr(self, name) + (x - getattr(self, name)) / self.decisions)
 
 
+@dataclass
+class TimeSpent:
+    """Where the wall time of an evaluation went, in seconds.
+
+    Attributes:
+        environment: making, resetting and stepping environments, as long as the main process waited for it.
+        policy: deciding.
+        total: all of it; the rest is noise, records and what is measured offline.
+    """
+
+    environment: float = 0.0
+    policy: float = 0.0
+    total: float = 0.0
+
+    @contextlib.contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        """Add the time of a block to one of the attributes."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, what, getattr(self, what) + time.perf_counter() - begin)
+
+    def __str__(self) -> str:
+        rest = max(self.total - self.environment - self.policy, 0.0)
+        parts = {"environment": self.environment, "policy": self.policy, "other": rest}
+        shares = ", ".join(f"{name} {100 * part / max(self.total, 1e-9):.0f} %" for name, part in parts.items())
+        return f"{shares} of {self.total:.1f} s"
+
+
 def particle_noise(seed: int, episode: int, decision: int, shape: Sequence[int]) -> np.ndarray:
     """Standard normal noise [N, D] of one decision of one episode; particle n is the same for every N."""
     return np.random.default_rng([seed, episode, decision]).standard_normal(tuple(shape), dtype=np.float32)
@@ -85,6 +116,7 @@ def evaluate(
     episodes: int,
     seed: int,
     progress: Callable[[int], Any] = lambda done: None,
+    spent: TimeSpent | None = None,
 ) -> list[EpisodeRecord]:
     """Play ``episodes`` episodes and return their records in order.
 
@@ -95,13 +127,16 @@ def evaluate(
         episodes: how many, >= 1.
         seed: master seed of environments and noise.
         progress: called with 1 after each finished episode.
+        spent: counts the time in environments and policy.
     """
+    spent = spent or TimeSpent()
     slots = pool.slots
     records = [EpisodeRecord(e) for e in range(episodes)]
     playing: list[int | None] = [e if e < episodes else None for e in range(slots)]
     observations = np.zeros((slots, pool.observation_size), np.float32)
     noise = np.zeros((slots, *noise_shape), np.float32)
-    first = pool.reset({slot: (episode_seed(seed, e), e) for slot, e in enumerate(playing) if e is not None})
+    with spent.on("environment"):
+        first = pool.reset({slot: (episode_seed(seed, e), e) for slot, e in enumerate(playing) if e is not None})
     for slot, observation in first.items():
         observations[slot] = observation
 
@@ -109,11 +144,13 @@ def evaluate(
         for slot, e in enumerate(playing):
             if e is not None:
                 noise[slot] = particle_noise(seed, e, records[e].decisions, noise_shape)
-        begin = time.perf_counter()
-        decision = decide(observations, noise)
-        milliseconds = 1e3 * (time.perf_counter() - begin) / sum(e is not None for e in playing)
+        before = spent.policy
+        with spent.on("policy"):
+            decision = decide(observations, noise)
+        milliseconds = 1e3 * (spent.policy - before) / sum(e is not None for e in playing)
 
-        played = pool.play({slot: decision.actions[slot] for slot, e in enumerate(playing) if e is not None})
+        with spent.on("environment"):
+            played = pool.play({slot: decision.actions[slot] for slot, e in enumerate(playing) if e is not None})
         finished = {}
         for slot, outcome in played.items():
             e = playing[slot]
@@ -138,7 +175,9 @@ def evaluate(
                     finished[slot] = episode_seed(seed, following), following
                 else:
                     observations[slot], noise[slot] = 0, 0
-        for slot, observation in pool.reset(finished).items():
+        with spent.on("environment"):
+            begun = pool.reset(finished)
+        for slot, observation in begun.items():
             observations[slot] = observation
     return records
 

@@ -1,7 +1,8 @@
 """Writing files so that nobody ever sees half of one, and so that two runs started at once take turns.
 
 ``atomic_path`` and ``atomic_write_text`` write beside the target and rename; ``locked`` is a lock between
-processes; ``writing`` turns a full disk or a missing permission into one line for the person at the terminal.
+processes; ``writing`` turns a full disk or a missing permission into one line for the person at the terminal;
+``sweep`` removes what a killed process was writing.
 """
 
 from __future__ import annotations
@@ -9,18 +10,22 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import re
 import secrets
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
 
 from vgf.errors import UserError
 
-__all__ = ["atomic_path", "atomic_write_text", "locked", "rename_over", "require_space", "writing"]
+__all__ = [
+    "atomic_path", "atomic_write_text", "flush", "is_plain_name", "locked", "rename_over", "require_space", "sweep",
+    "writing",
+]  # fmt: skip
 
 fcntl: ModuleType | None
 try:
@@ -38,6 +43,7 @@ _CAUSES = {
     errno.ENOSPC: ("the disk is full", _MAKE_ROOM),
     errno.EDQUOT: ("the disk quota is used up", _MAKE_ROOM),
     errno.EFBIG: ("the file is larger than this file system allows", _MAKE_ROOM),
+    errno.EIO: ("the disk reports an error", "check the disk or choose another folder"),
     errno.ENOENT: ("a folder of the path does not exist and cannot be made", _CHOOSE),
     errno.ENOTDIR: ("a part of the path is a file", _CHOOSE),
     errno.EEXIST: ("a file is in the way", _CHOOSE),
@@ -46,6 +52,7 @@ _CAUSES = {
 }
 _NO_FLOCK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # some cluster file systems are mounted without it
 _POLL_SECONDS = 0.2
+_TEMPORARY = re.compile(r"\..+\.tmp(\.\w+)?")
 
 
 @contextmanager
@@ -96,16 +103,51 @@ def rename_over(source: Path, target: Path) -> None:
         UserError: as :func:`writing`.
     """
     with writing(target.name, target.parent):
-        _sync(source, os.O_RDWR)
+        flush(source)
         os.replace(source, target)
-        with suppress(OSError):  # the rename lives in the folder, which not every system can flush
-            _sync(target.parent, os.O_RDONLY)
+        flush(target.parent)
+
+
+def flush(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk before going on.
+
+    A folder whose file system cannot be told to is left to it; a file that cannot be written out is an OSError.
+    """
+    folder = path.is_dir()
+    with suppress(OSError) if folder else nullcontext():
+        descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sweep(folder: Path, target: Path | None = None) -> None:
+    """Remove files and folders that a killed process was still writing; nobody else may be writing there.
+
+    Args:
+        folder: where they are.
+        target: remove only what was to become this file of the folder.
+    """
+    begin = f".{target.stem}." if target else "."
+    for path in folder.glob(".*") if folder.is_dir() else ():
+        if _TEMPORARY.fullmatch(path.name) and path.name.startswith(begin):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    path.unlink()
 
 
 def atomic_write_text(target: Path, text: str) -> None:
     """Write ``text`` as UTF-8 to ``target`` through :func:`atomic_path`."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether a file name out of a manifest stays in the manifest's folder: no separators, no ``..``, not hidden."""
+    return isinstance(name, str) and re.fullmatch(r"[^./\\:\0][^/\\:\0]*", name) is not None
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -191,11 +233,3 @@ def _take_by_creating(lock: Path, waiting: Callable[[], None]) -> Callable[[], N
                 print(f"waiting until {lock} is gone; delete it if no other run is using it", file=sys.stderr)
             waited = True
             time.sleep(_POLL_SECONDS)
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

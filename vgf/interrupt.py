@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM that wait for a good moment: an update is finished before training stops."""
+"""Ctrl-C and SIGTERM that wait for a good moment: an update is finished before training stops.
+
+Both end in a KeyboardInterrupt; SIGTERM's is :class:`Terminated`, so that the command line can answer each with the
+exit status that shells and schedulers expect (130 and 143).
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,43 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["StopRequest", "deferred_interrupt"]
+__all__ = ["StopRequest", "Terminated", "deferred_interrupt", "raise_on_sigterm"]
 
 
-@dataclass
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM, as schedulers do."""
+
+
 class StopRequest:
-    """Whether somebody asked to stop."""
+    """Whether somebody asked to stop, and whether they may wait."""
 
-    asked: bool = False
+    def __init__(self) -> None:
+        self.asked: KeyboardInterrupt | None = None
+        self._waits = True
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within the block a signal interrupts instead of being noted: for what takes long and can be done again."""
+        self._waits = False
+        try:
+            if self.asked:
+                raise self.asked
+            yield
+        finally:
+            self._waits = True
+
+    def note(self, number: int, frame: Any) -> None:
+        """The signal handler."""
+        again, self.asked = self.asked, _interrupt(number)
+        if again or not self._waits:
+            raise self.asked
 
 
 @contextmanager
 def deferred_interrupt() -> Iterator[StopRequest]:
-    """Note the first SIGINT or SIGTERM instead of raising; raise KeyboardInterrupt at the end of the block.
+    """Note the first SIGINT or SIGTERM instead of raising; raise it at the end of the block.
 
     A second signal raises at once. Outside the main thread, where signals do not arrive, this does nothing.
     """
@@ -29,17 +54,24 @@ def deferred_interrupt() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-
-    def note(number: int, frame: Any) -> None:
-        if request.asked:
-            raise KeyboardInterrupt
-        request.asked = True
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, request.note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     if request.asked:
-        raise KeyboardInterrupt
+        raise request.asked
+
+
+def raise_on_sigterm() -> None:
+    """Have SIGTERM raise :class:`Terminated` wherever it is not deferred."""
+
+    def end(number: int, frame: Any) -> None:
+        raise _interrupt(number)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def _interrupt(number: int) -> KeyboardInterrupt:
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()

@@ -249,6 +249,10 @@ class Policy:
 
     def _chunks(self, actions: Tensor) -> np.ndarray:
         sizes = self.networks.sizes
+        if not actions.isfinite().all():
+            raise UserError(
+                "the policy's actions are not finite: its networks have diverged; lower train.learning_rate"
+            )
         return actions.view(-1, sizes.chunk, sizes.action).cpu().numpy()
 
 

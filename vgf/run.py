@@ -5,14 +5,15 @@
 
 ``vgf serve RUN``, ``vgf push RUN REPO`` and ``vgf pull REPO`` have modules of their own.
 
-Bad input ends with one line on stderr and status 2; Ctrl-C and SIGTERM with status 130, nothing lost.
+Bad input ends with one line on stderr and status 2; Ctrl-C with status 130, SIGTERM with 143, nothing lost: the same
+command goes on. Only one process works in a run directory at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
-import signal
 import sys
 from dataclasses import replace
 from importlib import resources
@@ -31,12 +32,15 @@ from vgf.checkpoint import latest_step
 from vgf.complaints import group_options, one_line_errors
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
+from vgf.interrupt import raise_on_sigterm
 from vgf.methods import ALL, load_method
 from vgf.probe import write_probe
 from vgf.report.facts import flatten
+from vgf.report.seeds import seeds_table
 from vgf.rundir import RunDirectory, read_config
 from vgf.scale import write_scale
 from vgf.scoring import score_run
+from vgf.seeds import each_seed
 from vgf.speed import pick_device
 
 __all__ = ["launch", "main"]
@@ -52,6 +56,7 @@ _OPEN_KEYS = (  # dictionaries that take new names
 
 def main() -> None:
     """Entry point of the console script and of ``python -m vgf.run``."""
+    raise_on_sigterm()
     if sys.argv[1:] and sys.argv[1] in _COMMANDS:
         with one_line_errors():
             importlib.import_module(_COMMANDS[sys.argv[1]]).main(sys.argv[2:])
@@ -59,7 +64,6 @@ def main() -> None:
     given = _with_own_preset(sys.argv[1:])
     sys.argv[1:] = [f"++{a}" if a.startswith(_OPEN_KEYS) else a for a in given]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of printing tracebacks
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     ConfigStore.instance().store(name="schema", node=Config)
     with one_line_errors():
         _compose_and_launch()
@@ -98,47 +102,79 @@ def launch(composed: DictConfig, given: list[str]) -> None:
             composed.run_dir = f"{str(composed.init).rstrip('/')}-{composed.trainer}"
     elif "method" in given and composed.mode == "train":
         composed = _with_own_budget(composed, given)
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, Config)
+    configs = list(each_seed(composed))
+    config = configs[0]
     check_config(config)
     task, trainer = _module("task", config.task), _module("trainer", config.trainer)
     device = pick_device(config.device)
     torch.set_num_threads(config.threads or _useful_threads(config))
-    if hasattr(task, "solve"):  # a domain with data, evaluation and report of its own: text
-        torch.set_num_threads(config.threads or os.cpu_count() or 1)
-        run_dir = config.run_dir if config.mode == "train" else str(config.run)
-        task.solve(config, RunDirectory(Path(run_dir)), trainer, device)
+    if len(configs) > 1 and (hasattr(task, "solve") or not hasattr(trainer, "objective")):
+        each = ",".join(str(one.seed) for one in configs)
+        raise UserError(
+            f"seeds={len(configs)} trains on fixed data, in one batched model; task={config.task} "
+            f"trainer={config.trainer} does not; train one seed after another: -m seed={each}"
+        )
+    runs = [RunDirectory(Path(c.run_dir if c.mode == "train" else str(c.run))) for c in configs]
+    with contextlib.ExitStack() as holding:
+        for run in runs:
+            holding.enter_context(run.held())
+        if hasattr(task, "solve"):  # a domain with data, evaluation and report of its own: text
+            torch.set_num_threads(config.threads or os.cpu_count() or 1)
+            task.solve(config, runs[0], trainer, device)
+            return
+        if config.mode == "train":
+            _train(configs, task, trainer, runs, device)
+        torch.set_num_threads(config.threads or 1)  # the other cores step environments
+        make_environment = task.environment_factory(config)
+        for one, run in zip(configs, runs, strict=True):
+            score_run(one, run, make_environment, device)
+        if len(runs) > 1 and make_environment is not None:
+            own = {} if config.method == ALL else {config.method: config.transport.knob}
+            print(f"\n{seeds_table([run.path for run in runs], knobs=own)}")
+
+
+def _train(
+    configs: list[Config], task: ModuleType, trainer: ModuleType, runs: list[RunDirectory], device: torch.device
+) -> None:
+    """Train the runs that are not at their end: one by its trainer, several in one batched model."""
+    waiting = []
+    for config, run in zip(configs, runs, strict=True):
+        run.claim(config)
+        if latest_step(run.path) == config.total_steps:
+            print(f"{run.path} holds this run, trained to its end: evaluating it (another run_dir=... trains anew)")
+        else:
+            waiting.append((config, run))
+    if not waiting:
         return
-
-    if config.mode == "train":
-        run = RunDirectory(Path(config.run_dir))
-        _train(config, task, trainer, run, device)
-    else:
-        run = RunDirectory(Path(str(config.run)))
-    torch.set_num_threads(config.threads or 1)  # the other cores step environments
-    score_run(config, run, task.environment_factory(config), device)
-
-
-def _train(config: Config, task: ModuleType, trainer: ModuleType, run: RunDirectory, device: torch.device) -> None:
-    run.claim(config)
-    if latest_step(run.path) == config.total_steps:
-        print(f"{run.path} holds this run, trained to its end: evaluating it (another run_dir=... trains anew)")
-        return
-    problem = replace(task.prepare(config), make_environment=task.environment_factory(config))
-    run.note("data", problem.origin)
-    write_probe(run.path, problem)
-    write_scale(run.path, problem.scale)
-    print(f"{problem.name}: {len(problem.train['actions']):,} transitions ({problem.origin}); run directory {run.path}")
+    first = waiting[0][0]
+    problem = replace(task.prepare(first), make_environment=task.environment_factory(first))
+    for _, run in waiting:
+        run.note("data", problem.origin)
+        write_probe(run.path, problem)
+        write_scale(run.path, problem.scale)
+    folders = ", ".join(str(run.path) for _, run in waiting)
+    print(f"{problem.name}: {len(problem.train['actions']):,} transitions ({problem.origin}); run directory {folders}")
     try:
-        trainer.train(config, problem, run, device)
+        if len(waiting) == 1:
+            trainer.train(first, problem, waiting[0][1], device)
+        else:
+            several = importlib.import_module("vgf.trainers.seeds")
+            chosen, theirs = zip(*waiting, strict=True)
+            several.train(chosen, problem, theirs, device, trainer.objective(first))
     except KeyboardInterrupt:
-        done = latest_step(run.path)
+        done = latest_step(waiting[0][1].path)
         if done:
             print(
-                f"\nvgf: stopped at step {done} of {config.total_steps}; the same command goes on, "
-                f"and 'python -m vgf.run mode=eval run={run.path}' evaluates what there is",
+                f"\nvgf: stopped at step {done} of {first.total_steps}; the same command goes on, "
+                f"and 'python -m vgf.run mode=eval run={waiting[0][1].path}' evaluates what there is",
                 file=sys.stderr,
             )
+        raise
+    except UserError as error:
+        if done := latest_step(waiting[0][1].path):
+            raise UserError(
+                f"{error} (step {done} is kept in {waiting[0][1].path}; the same command goes on from there)"
+            ) from error
         raise
 
 

@@ -12,7 +12,8 @@ import json
 import math
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from vgf.checkpoint import latest_step
+from vgf.checkpoint import settle
 from vgf.config import BudgetConfig, Config
 from vgf.errors import UserError
 from vgf.evaluation import EpisodeRecord
-from vgf.files import atomic_write_text, writing
+from vgf.files import atomic_write_text, locked, sweep, writing
+from vgf.identity import IDENTITY, git_revision
 
 __all__ = ["EVAL_COLUMNS", "RunDirectory", "read_auto_budget", "read_config"]
 
@@ -33,19 +35,6 @@ EVAL_COLUMNS = (
     "step", "method", "budget", "episode", "return", "success", "length", "travelled", "value", "milliseconds",
     "judge",
 )  # fmt: skip
-
-# Keys that shape what is trained; two calls that differ in one of them are different runs.
-_IDENTITY = (
-    "task", "trainer", "env", "seed", "init", "net", "online", "train.steps", "train.batch_size", "train.learning_rate",
-    "train.discount", "train.chunk", "train.n_step", "train.flow_steps", "train.critic", "train.expectile",
-    "train.sql_alpha", "train.aggregate", "train.td", "train.actor", "train.freeze", "train.target_rate",
-    "train.precision", "data.source", "data.path", "data.transitions", "data.seed", "data.rewards",
-    "data.sac",
-    "text.model", "text.adapter", "text.dtype", "text.prompts", "text.split", "text.opening", "text.held_out",
-    "text.chat", "text.new_tokens", "text.temperature", "text.top_k", "text.top_p", "text.reward", "text.heads",
-    "text.finetune",
-)  # fmt: skip
-
 
 _RENAMED = {("transport.select", "first"): "none"}  # values that runs of earlier versions have stored
 
@@ -93,13 +82,32 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from working in the directory; the lock goes away with its process, however it ends.
+
+        Raises:
+            UserError: another process is at work there.
+        """
+
+        def refuse() -> None:
+            raise UserError(
+                f"another process is working in {self.path}; wait until it has ended, or choose another run_dir=..."
+            )
+
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"run_dir={self.path} is a file; choose another run_dir=...")
+        with locked(self.path / ".run", waiting=refuse):
+            yield
+
     def claim(self, config: Config) -> None:
         """Make the directory this run's, or go on with the same run.
 
         Raises:
             UserError: when it already holds another run, something else, or ``resume=never`` forbids to go on.
         """
-        done = latest_step(self.path)
+        sweep(self.path)
+        done = settle(self.path)
         begun = done is not None or (self.path / "text.json").is_file()  # of a language run
         if begun and config.resume == "never":
             raise UserError(f"{self.path} already holds a run and resume=never; choose another run_dir=...")
@@ -107,17 +115,19 @@ class RunDirectory:
             self._require_same(config)
         elif self.path.exists() and not self.path.is_dir():
             raise UserError(f"run_dir={self.path} is a file; choose another run_dir=...")
-        elif self.path.is_dir() and any(self.path.iterdir()) and not (self.path / "config.yaml").exists():
+        elif not (self.path / "config.yaml").exists() and self._holds_other_files():
             raise UserError(f"run_dir={self.path} is not empty and holds no run; choose another run_dir=...")
         atomic_write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
         if not begun:  # a run that goes on keeps the command and the versions it was begun with
             atomic_write_text(self.path / "environment.txt", environment_text())
-        if done is not None or not begun:
-            self._drop_metrics_after(done or 0)
+        self._drop_metrics_after(math.inf if begun and done is None else done or 0)
+
+    def _holds_other_files(self) -> bool:
+        return self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir())
 
     def _require_same(self, config: Config) -> None:
         ours, theirs = OmegaConf.structured(config), OmegaConf.structured(read_config(self.path))
-        for key in _IDENTITY:
+        for key in IDENTITY:
             mine, old = OmegaConf.select(ours, key), OmegaConf.select(theirs, key)
             if mine != old:
                 raise UserError(
@@ -143,7 +153,15 @@ class RunDirectory:
         with writing("metrics", self.path), (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(dict(row)) + "\n")
 
-    def _drop_metrics_after(self, step: int) -> None:
+    def log_missing(self, rows: Iterable[Mapping[str, float | int]]) -> None:
+        """Append those rows that are not there: a call that was interrupted may have logged some and lost others."""
+        path = self.path / "metrics.jsonl"
+        there = path.read_text().splitlines() if path.is_file() else []
+        for row in rows:
+            if json.dumps(dict(row)) not in there:
+                self.log(row)
+
+    def _drop_metrics_after(self, step: float) -> None:
         path = self.path / "metrics.jsonl"
         if path.is_file():
             kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
@@ -178,7 +196,12 @@ def environment_text() -> str:
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
     command = " ".join(["python -m vgf.run", *sys.argv[1:]])
-    lines = [f"command: {command}", f"python: {platform.python_version()}", f"platform: {platform.platform()}"]
+    lines = [
+        f"command: {command}",
+        f"commit: {git_revision() or 'unknown'}",
+        f"python: {platform.python_version()}",
+        f"platform: {platform.platform()}",
+    ]
     return "\n".join(lines + [f"{k}: {v}" for k, v in versions.items()]) + "\n"
 
 
@@ -190,7 +213,7 @@ def _step_of(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
-        return math.inf  # a torn line of a killed run
+        return math.nan  # a torn line of a killed run, which is before no step and after none
 
 
 def _shown(x: Any) -> str:

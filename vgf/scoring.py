@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from vgf.config import Config, MethodConfig
 from vgf.environments import EnvironmentPool
 from vgf.errors import UserError
-from vgf.evaluation import evaluate
+from vgf.evaluation import TimeSpent, evaluate
 from vgf.methods import ALL, budget_at, knob_of, load_method, method_names, with_knob
 from vgf.policy import Policy, load
 from vgf.probe import judged_best, measure, read_probe
@@ -46,7 +47,8 @@ def score_run(
     if make_environment is None:
         _measure_points(run, policy, points)
     else:
-        play_points(config, run, policy, points, make_environment)
+        spent = play_points(config, run, policy, points, make_environment)
+        print(f"time of the evaluation: {spent}")
     configured = None if config.method == ALL else (config.method, knob_of(config))
     title = config.env or config.task
     table = write_report(run.path, title=title, configured=configured, played=make_environment is not None)
@@ -55,12 +57,18 @@ def score_run(
 
 def play_points(
     config: Config, run: RunDirectory, policy: Policy, points: list[Point], make_environment: Callable[[], Any]
-) -> None:
-    """Play and measure methods at budgets, and keep the results of each as soon as it is done."""
+) -> TimeSpent:
+    """Play and measure methods at budgets, and keep the results of each as soon as it is done.
+
+    Where the time went is returned, and kept in ``environment.txt``.
+    """
+    spent = TimeSpent()
     states = read_probe(run.path)
     bar = progress_bar("evaluating", len(points) * config.eval.episodes, "episode")
     slots = min(config.eval.environments, config.eval.episodes)
-    with bar, EnvironmentPool(make_environment, slots=slots, processes=config.eval.processes) as pool:
+    with bar, spent.on("total"), contextlib.ExitStack() as stack:
+        with spent.on("environment"):
+            pool = stack.enter_context(EnvironmentPool(make_environment, slots=slots, processes=config.eval.processes))
         for method, knob in points:
             bar.set_postfix_str(f"{method.method} at {knob:g}")
             episodes = evaluate(
@@ -70,10 +78,13 @@ def play_points(
                 episodes=config.eval.episodes,
                 seed=config.eval.seed,
                 progress=bar.update,
+                spent=spent,
             )
             run.add_evaluation(policy.step, method.method, knob, episodes)
             if states is not None:
                 add_measurements(run.path, [measure(policy, states, method, knob).measurement])
+    run.note("evaluation time", str(spent))
+    return spent
 
 
 def _measure_points(run: RunDirectory, policy: Policy, points: list[Point]) -> None:

@@ -1,17 +1,27 @@
-"""Device, threads, precision and compilation: the settings that change speed and nothing else a user sees."""
+"""Device, threads, precision and compilation: the settings that change speed and nothing else a user sees.
+
+``compile=on`` compiles an update's losses, particle transport and its value gradients included, and their backward
+pass. ``compile=graph`` also records whole updates, batch and random draws to target networks, as CUDA graphs that a
+single launch repeats ``train.updates_per_launch`` times. The part that needs a GPU has not been run yet.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
 
 import torch
 
 from vgf.errors import UserError, did_you_mean
 
-__all__ = ["choose", "compiled", "pick_device", "precision_context"]
+__all__ = ["COMPILE", "Recorder", "choose", "compiled", "pick_device", "precision_context", "records"]
+
+COMPILE = ("off", "on", "graph")
+
+T = TypeVar("T")
 
 
 def choose(key: str, value: str, valid: tuple[str, ...]) -> str:
@@ -45,20 +55,103 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
 
 def compiled(function: Callable[..., Any], setting: str) -> Callable[..., Any]:
     """torch.compile with a fallback: where no compiler works, one warning line and eager mode."""
-    if choose("compile", setting, ("off", "on")) == "off":
+    if choose("compile", setting, COMPILE) == "off":
         return function
-    fast = torch.compile(function)
-    chosen = [fast]
+    dynamo = importlib.import_module("torch._dynamo.config")  # takes a second: not for those who compile nothing
+    # Value gradients inside the losses are compiled with them (torch 2.10 and newer; before, the graph breaks there).
+    inside = {"trace_autograd_ops": True} if hasattr(dynamo, "trace_autograd_ops") else {}
+    chosen = [torch.compile(function)]
 
     def call(*args: Any) -> Any:
         try:
-            return chosen[0](*args)
+            with dynamo.patch(inside):
+                return chosen[0](*args)
         except Exception as error:
             if chosen[0] is function:
                 raise
-            line = str(error).strip().splitlines()[0][:120]
-            print(f"vgf: compile=on does not work here ({line}); going on without", file=sys.stderr)
+            _warn(f"compile={setting} does not work here ({_first_line(error)}); going on without")
             chosen[0] = function
             return function(*args)
 
     return call
+
+
+def records(setting: str, device: torch.device, fixed: bool, checked: bool) -> bool:
+    """Whether updates are recorded as CUDA graphs; one warning line where ``compile=graph`` cannot have its way.
+
+    Args:
+        fixed: the data stay where they are in memory, so that a recorded gather finds them.
+        checked: every update is looked at before it is made, as ``train.nonfinite=skip`` must. Recorded updates are
+            looked at where they are logged or stored.
+    """
+    if choose("compile", setting, COMPILE) != "graph":
+        return False
+    if device.type != "cuda":
+        _warn("compile=graph needs a CUDA device; going on with compile=on")
+    elif not fixed:
+        _warn("compile=graph needs data that stay in memory as they are; going on with compile=on")
+    elif checked:
+        _warn("compile=graph cannot leave out single updates (train.nonfinite=skip); going on with compile=on")
+    return device.type == "cuda" and fixed and not checked
+
+
+class Recorder(Generic[T]):
+    """A step that is recorded as CUDA graphs, so that many steps cost the host one launch.
+
+    The first steps are made one by one on a side stream: they count like any other, and compile and allocate what
+    recording must not. Afterwards a run of steps is recorded once and replayed. Random numbers are drawn on the
+    device, as they would be one by one. Never run on a GPU so far.
+
+    Args:
+        step: makes one step on tensors that stay where they are in memory, without waiting for the device.
+        generators: all generators that the step draws from.
+    """
+
+    def __init__(self, step: Callable[[], T], generators: Iterable[torch.Generator]) -> None:
+        self._step, self._generators = step, tuple(generators)
+        self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+        self._recorded: dict[tuple[int, int], tuple[torch.cuda.CUDAGraph, T]] = {}
+        self._one_by_one = _FIRST_STEPS
+
+    def run(self, phase: int, count: int) -> tuple[T, int]:
+        """Make ``count`` steps, or one while still warming up; return the last one's result and how many were made.
+
+        Args:
+            phase: steps that begin in the same phase do the same work.
+        """
+        if self._one_by_one > 0:
+            self._one_by_one -= 1
+            return self._eagerly(), 1
+        if (phase, count) not in self._recorded:
+            self._recorded[phase, count] = self._record(count)
+        graph, result = self._recorded[phase, count]
+        graph.replay()
+        return result, count
+
+    def _eagerly(self) -> T:
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            result = self._step()
+        current.wait_stream(self._stream)
+        return result
+
+    def _record(self, count: int) -> tuple[torch.cuda.CUDAGraph, T]:
+        graph = torch.cuda.CUDAGraph()
+        for generator in self._generators:
+            graph.register_generator_state(generator)
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            for _ in range(count):
+                result = self._step()
+        return graph, result
+
+
+_FIRST_STEPS = 6  # two of each phase: compiled, then run as compiled
+
+
+def _warn(line: str) -> None:
+    print(f"vgf: {line}", file=sys.stderr)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

@@ -50,7 +50,8 @@ def test_what_is_valid_in_a_batch_is_what_a_store_in_memory_has_there(tmp_path: 
         rows = batch.observations[:, 0].long()
         expected = theirs.batch(rows)
         seen |= set(rows.tolist())
-        for name in (
+        names = (
+            "rows",
             "observations",
             "returns",
             "discounts",
@@ -58,7 +59,8 @@ def test_what_is_valid_in_a_batch_is_what_a_store_in_memory_has_there(tmp_path: 
             "valid_actions",
             "next_observations",
             "next_valid",
-        ):
+        )
+        for name in names:
             assert torch.equal(getattr(batch, name), getattr(expected, name)), name
         assert torch.equal(batch.actions * batch.valid_actions, expected.actions * batch.valid_actions)
         played = batch.next_valid[:, None]

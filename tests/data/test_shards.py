@@ -147,6 +147,9 @@ GOOD = next(split_episodes(transitions()))
         (GOOD | {"rewards": GOOD["rewards"][:3]}, "episode 1: 'rewards' has 3 rows but 'observations' has 6"),
         (GOOD | {"actions": GOOD["actions"] * np.nan}, "episode 1: 'actions' holds NaN, infinity or no numbers"),
         (GOOD | {"rewards": np.array([None] * 6)}, "episode 1: 'rewards' holds NaN"),
+        (GOOD | {"actions": GOOD["actions"] + 1j}, "episode 1: 'actions' holds NaN, infinity or no numbers"),
+        (GOOD | {"rewards": np.array(["0.5"] * 6)}, "episode 1: 'rewards' holds NaN, infinity or no numbers"),
+        (GOOD | {"rewards": np.full(6, 1e39)}, "episode 1: 'rewards' holds NaN, infinity"),
         (GOOD | {"actions": GOOD["actions"][:, :1]}, "episode 1 has other columns, shapes or dtypes than episode 0"),
     ],
 )
@@ -154,6 +157,21 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, bad: Arrays, compl
     with pytest.raises(UserError, match=complaint):
         write_shards(tmp_path / "x", [GOOD, bad], rows_per_shard=1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"terminals": None}, "there is no 'terminals' among the arrays"),
+        ({"terminals": np.ones(3)}, r"'terminals' has shape .3.; all arrays need as many rows"),
+        ({"actions": np.float32(1)}, r"'actions' has shape ..; all arrays"),
+        ({"terminals": np.array(["x"] * 28)}, "'terminals' should be one number a row"),
+    ],
+)
+def test_arrays_that_cannot_be_cut_into_episodes(change: Arrays, complaint: str) -> None:
+    whole = {k: np.zeros((28, 2)) for k in ("observations", "actions")} | {"terminals": np.ones(28)}
+    with pytest.raises(UserError, match=complaint):
+        next(split_episodes({k: v for k, v in (whole | change).items() if v is not None}))
 
 
 def test_an_interrupted_write_leaves_nothing_behind(tmp_path: Path) -> None:

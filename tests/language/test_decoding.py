@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.language.tiny import KINDS, reference
 from vgf.errors import UserError
-from vgf.language.decoding import Sampling, decode, filtered
-from vgf.language.reference import left_padded
+from vgf.language.decoding import Sampling, cut, decode, filtered
+from vgf.language.reference import Reference, left_padded
 
 PROMPTS = ["w1 w2 w3", "w4", "good w5 bad w6 w7"]
 
@@ -58,6 +58,44 @@ def test_after_the_end_there_is_nothing() -> None:
     assert (samples.mask.sum(-1) >= 1).all()
     assert (samples.tokens[~samples.mask] == 0).all()
     assert (samples.log_probs[~samples.mask] == 0).all()
+
+
+def test_every_end_token_of_the_generation_config_ends() -> None:
+    plain = reference()
+    plain.model.generation_config.eos_token_id = [5, 7]
+    source = Reference(plain.model, plain.tokenizer)
+    assert source.end_tokens.tolist() == [0, 5, 7], "the tokenizer's own as well"
+    samples = decode(source, source.prompts(PROMPTS), 60, Sampling(12), seed=0)
+    for end in (0, 5, 7):
+        there = samples.mask & (samples.tokens == end)
+        assert there.any()
+        assert not samples.mask[..., 1:][there[..., :-1]].any(), "nothing comes after it"
+
+
+@pytest.mark.parametrize("stop", [("good",), ("w1 w", "bad")])
+def test_a_text_ends_at_the_first_stop_string(stop: tuple[str, ...]) -> None:
+    """The tokens are those of the text without a stop string, up to the one that completes it."""
+    source = reference()
+    prompts = source.prompts(["w1 w2", "w4"])
+    free, cut_off = (decode(source, prompts, 40, Sampling(12, stop=s), seed=2) for s in ((), stop))
+    stopped = 0
+    for b in range(2):
+        texts = source.texts(cut_off.tokens[b], cut_off.mask[b])
+        for n, text in enumerate(texts):
+            length = int(cut_off.mask[b, n].sum())
+            assert torch.equal(cut_off.tokens[b, n, :length], free.tokens[b, n, :length])
+            found = any(s in text for s in stop)
+            stopped += found
+            assert found or length == int(free.mask[b, n].sum())
+            before = source.tokenizer.decode(cut_off.tokens[b, n, : length - 1])
+            assert not any(s in before for s in stop), "it ends at the first one"
+    assert stopped > 5
+
+
+def test_a_stop_string_is_cut_off() -> None:
+    assert cut("one STOP two END", ("END", "STOP")) == "one "
+    assert cut("nothing here", ("END",)) == "nothing here"
+    assert cut("", ()) == ""
 
 
 def test_temperature_zero_is_the_likeliest_token_whatever_the_seed() -> None:
@@ -108,7 +146,8 @@ def test_a_chat_template_has_to_be_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"new_tokens": 0}, {"temperature": -1.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}]
+    "wrong",
+    [{"new_tokens": 0}, {"temperature": -1.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}, {"stop": ("a", "")}],
 )
 def test_sampling_out_of_range_names_its_key(wrong: dict) -> None:
     with pytest.raises(UserError, match=f"text.{next(iter(wrong))}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from vgf.errors import UserError
 from vgf.language.decoding import Sampling, decode
 from vgf.language.limits import Limits
 from vgf.language.policy import TextPolicy, Values
+from vgf.language.rewards import RewardModel
 from vgf.language.rules import TEXT_RULES, get_text_rule
 from vgf.language.scorers import scorer
 from vgf.methods import load_method, method_names
@@ -65,6 +67,35 @@ def test_a_call_can_be_repeated_and_does_not_depend_on_the_batch(policy: TextPol
     assert torch.equal(first.tokens, policy.move(prompts, None, 7, method).moved.tokens)
     alone = policy.move(policy.reference.prompts(PROMPTS[2:], first=2), None, 7, method).moved
     assert torch.equal(first.tokens[2], alone.tokens[0])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_prompt_is_completed_alike_whatever_order_the_others_come_in(policy: TextPolicy, name: str) -> None:
+    """Noise belongs to a prompt's place: the one that keeps its place keeps its completions."""
+    method = _method(name)
+    first = policy.move(policy.reference.prompts(PROMPTS), None, 3, method).moved
+    turned = policy.move(policy.reference.prompts([PROMPTS[2], PROMPTS[1], PROMPTS[0]]), None, 3, method).moved
+    assert torch.equal(first.tokens[1], turned.tokens[1])
+    for place, prompt in enumerate(PROMPTS):
+        alone = policy.move(policy.reference.prompts([prompt], first=place), None, 3, method).moved
+        assert torch.equal(first.tokens[place], alone.tokens[0])
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("level", [0.0, 3.0])
+def test_a_constant_reward_moves_no_token(policy: TextPolicy, name: str, level: float) -> None:
+    """Heads and reward model that give every text the same. One particle: none repel each other."""
+    flat = copy.deepcopy(policy.values)
+    assert isinstance(flat.reward, RewardModel)
+    with torch.no_grad():
+        for head in (flat.heads, flat.tokens):
+            assert head is not None
+            head.net.output.weight.zero_()
+            head.net.output.bias.fill_(level)
+        flat.reward.model.score.weight.zero_()
+    batch = policy.reference.prompts(PROMPTS)
+    moved = policy.move(batch, Budget(steps=3, size=2.0), 0, _method(name, particles=1), values=flat)
+    assert torch.equal(moved.moved.tokens, moved.twins.tokens)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -165,6 +196,23 @@ def test_generate_takes_a_budget_per_call(policy: TextPolicy) -> None:
     assert len(texts) == 3
     assert policy.generate(PROMPTS, budget=Budget(steps=0), seed=0) == texts
     assert policy.generate(PROMPTS, budget=Budget(size=5.0), seed=0) != texts
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_stop_strings_end_moved_and_unmoved_texts(policy: TextPolicy, name: str) -> None:
+    stop = ("good", "w3")
+    sampling = Sampling(8, stop=stop)
+    stopping = TextPolicy(policy.reference, policy.values, policy.method, sampling)
+    batch = stopping.batches(PROMPTS)[0]
+    generation = stopping.move(batch, Budget(steps=2, size=2.0), 0, _method(name, particles=16))
+    alone = decode(policy.reference, batch, 16, sampling, 0)
+    assert torch.equal(generation.twins.tokens, alone.tokens)
+    for samples in (generation.moved, generation.twins):
+        whole = policy.reference.texts(samples.tokens.flatten(0, 1), samples.mask.flatten(0, 1))
+        assert any(s in text for s in stop for text in whole)
+        assert not any(s in text for s in stop for text in stopping.texts(samples))
+    texts = stopping.generate(PROMPTS, budget=Budget(size=2.0), method=_method(name))
+    assert not any(s in text for s in stop for text in texts)
 
 
 def test_an_unknown_rule_names_the_nearest() -> None:

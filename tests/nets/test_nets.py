@@ -78,6 +78,39 @@ def test_every_source_carries_noise_to_actions(name):
     assert ActorCritic(NetSizes(3, 2, hidden=8, layers=2)).source.steps is None
 
 
+@pytest.mark.parametrize("layer_norm", [True, False])
+@pytest.mark.parametrize("heads", [1, 3])
+def test_a_perceptron_given_its_first_inputs_is_the_same_function_of_the_rest(heads, layer_norm):
+    net = shaken(MLP(5, 2, [8, 6], heads=heads, layer_norm=layer_norm)).double()
+    s, x = torch.randn(4, 3, dtype=torch.float64), torch.randn(12, 2, dtype=torch.float64, requires_grad=True)
+    whole, rest = net(torch.cat([s.repeat_interleave(3, 0), x], -1)), net.given(s, 3)(x)
+    torch.testing.assert_close(rest, whole, rtol=1e-10, atol=1e-10)
+    slopes = [
+        torch.autograd.grad(out.square().sum(), [x, *net.parameters()], retain_graph=True) for out in (whole, rest)
+    ]
+    torch.testing.assert_close(*slopes, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", list(SOURCES))
+def test_critics_and_velocities_given_their_observations_are_what_they_were(name):
+    nets = shaken(ActorCritic(NetSizes(3, 2, hidden=8, layers=2, policy=name, activation="relu"))).double()
+    s, x, t = (torch.rand(rows, size, dtype=torch.float64) for rows, size in ((4, 3), (12, 2), (12, 1)))
+    each = s.repeat_interleave(3, 0)
+    torch.testing.assert_close(nets.velocity.given(s, 3)(x, t), nets.velocity(each, x, t), rtol=1e-9, atol=1e-9)
+    for critic in (nets.critic, nets.target_critic):
+        torch.testing.assert_close(critic.given(s, 3)(x), critic(each, x), rtol=1e-9, atol=1e-9)
+
+
+def test_given_observations_under_autocast_are_near_float32():
+    net = MLP(4, 3, [32, 32], heads=2)
+    s, x = torch.randn(5, 2), torch.randn(5, 2)
+    exact = net(torch.cat([s, x], -1))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        near = net.given(s)(x)
+    assert near.dtype == torch.float32
+    torch.testing.assert_close(near, exact, rtol=0.05, atol=0.05)
+
+
 def test_a_gaussians_velocity_ends_in_its_sample_whatever_the_steps():
     nets = shaken(ActorCritic(NetSizes(3, 2, hidden=8, layers=1, reference="gaussian"))).double()
     s, noise = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 2, dtype=torch.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 
 import pytest
 import torch
@@ -146,10 +147,28 @@ def test_extras_learn_what_they_are_for():
     assert trainer.networks.extras["flow_map"].target.output.weight.grad is None
 
 
-def test_a_loss_that_is_no_number_is_named():
-    trainer = trained(small_config(), 1)
-    with pytest.raises(UserError, match="value/loss is not finite at step 1"):
-        trainer.metrics({"critic/loss": torch.tensor(1.0), "value/loss": torch.tensor(float("nan"))})
+@pytest.mark.parametrize("trainer_name", ["offline", "fql", "qam"])
+def test_micro_batches_are_the_batch(trainer_name):
+    """2 x 128 accumulated is 256: same draws, same losses, same parameters within rounding, judge and extras too."""
+    module = importlib.import_module(f"vgf.trainers.{trainer_name}")
+    policy = {"fql": "one_step", "qam": "flow"}.get(trainer_name)
+    extras = ["gradient", "noisy", "flow_map", "optimal"] if trainer_name == "offline" else []
+    results = []
+    for count in (1, 2, 4):
+        config = small_config(
+            trainer=trainer_name, train__batch_size=256, train__accumulate=count, train__precision="float32",
+            net__policy=policy, net__extras=extras,
+        )  # fmt: skip
+        trainer = Trainer(config, problem(validation=True), CPU, module.objective(config))
+        losses = [trainer.advance() for _ in range(6)]
+        results.append((parameters(trainer), losses))
+    for others, logged in results[1:]:
+        for name, expected in results[0][0].items():
+            torch.testing.assert_close(others[name], expected, rtol=1e-3, atol=2e-5, msg=name)
+        for one, other in zip(results[0][1], logged, strict=True):
+            assert one.keys() == other.keys()
+            for name in one:
+                torch.testing.assert_close(other[name], one[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_without_a_compiler_training_goes_on_with_one_warning(monkeypatch, capsys):
@@ -168,5 +187,9 @@ def test_without_a_compiler_training_goes_on_with_one_warning(monkeypatch, capsy
 def test_settings_that_do_not_suit_the_data():
     with pytest.raises(UserError, match=r"train.n_step=1 is shorter than train.chunk=2"):
         make(small_config(train__n_step=1))
+    longer, whole = (make(small_config(train__n_step=n)).data for n in (10**9, 7))
+    assert torch.equal(longer.returns, whole.returns)  # sums end with the episode, whatever they were asked to reach
+    with pytest.raises(UserError, match=r"train.chunk=1000000000000 is longer than every"):
+        make(small_config(train__chunk=10**12))
     with pytest.raises(UserError, match=r"train.chunk=8 is longer than every episode of the data .longest: 7"):
         make(small_config(train__chunk=8))

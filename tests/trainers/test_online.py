@@ -87,6 +87,26 @@ def test_an_environment_that_does_not_replay_is_found_out(tmp_path):
         OnlineTrainer(small_config(**ONLINE), restless, CPU).restore(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        ("raise", "the environment failed in training episode 0: RuntimeError: the roof came down"),
+        ("nan", "returned a number that is not finite in training episode 0"),
+    ],
+)
+def test_an_environment_that_fails_is_one_line(trouble, said):
+    class Broken(Hall):
+        def step(self, action):
+            if trouble == "raise":
+                raise RuntimeError("the roof\ncame down")
+            return (np.full(3, np.nan), *super().step(action)[1:])
+
+    broken = dataclasses.replace(problem(), make_environment=Broken)
+    with pytest.raises(UserError, match=said) as error:
+        OnlineTrainer(small_config(**ONLINE), broken, CPU).advance()
+    assert "\n" not in str(error.value)
+
+
 def test_a_task_without_an_environment(tmp_path):
     run = RunDirectory(tmp_path)
     with pytest.raises(UserError, match="trainer=online plays"):
@@ -107,7 +127,8 @@ def test_a_buffer_of_episodes_is_a_store_of_them():
     assert second.rows == 21
     at = torch.tensor([0, 3, 6, 7, 13, 14, 20])  # rows of the buffer, and the same transitions of the data
     ours, theirs = second.batch(at), first.batch(torch.tensor([0, 3, 6, 7, 13, 21, 27]))
-    for field in dataclasses.fields(ours):
+    assert ours.rows.equal(at)
+    for field in dataclasses.fields(ours)[1:]:
         a, b = getattr(ours, field.name), getattr(theirs, field.name)
         if field.name in ("actions", "next_actions"):  # beyond an episode's end they are anything
             inside = ours.valid_actions if field.name == "actions" else ours.next_valid[:, None].expand_as(a)
@@ -129,8 +150,10 @@ def test_shares_of_the_two_stores(balanced):
     second.observations += 1000
     both = TwoStores(first, second, balanced)
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.cat([both.sample(64, generator).observations for _ in range(200)])
+    batches = [both.sample(64, generator) for _ in range(200)]
+    drawn, rows = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("observations", "rows"))
     share = (drawn[:, 0] > 500).float().mean().item()
+    assert (rows >= first.rows).equal(drawn[:, 0] > 500)
     assert share == pytest.approx(0.5 if balanced else 21 / 81, abs=0.0 if balanced else 0.02)
     empty = TwoStores(first, ReplayBuffer(first, 5), balanced)
     assert (empty.sample(64, generator).observations.abs() < 500).all()

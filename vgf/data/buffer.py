@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ class ReplayBuffer(TransitionStore):
         like: a store of the same task; sizes, chunk, device and n-step settings are its own.
         capacity: transitions in all, >= 1.
     """
+
+    fixed = False
 
     def __init__(self, like: TransitionStore, capacity: int) -> None:
         self.rows = 0
@@ -70,6 +72,8 @@ class TwoStores:
         balanced: half from each (RLPD, arXiv 2302.02948) instead of uniformly.
     """
 
+    fixed = False
+
     def __init__(self, first: TransitionStore, second: TransitionStore, balanced: bool) -> None:
         self.first, self.second, self.balanced = first, second, balanced
         self.device, self.observation_size = first.device, first.observation_size
@@ -83,12 +87,12 @@ class TwoStores:
             return self.first.sample(size, generator)
         if self.balanced:
             half = size // 2
-            return _joined(self.first.sample(size - half, generator), self.second.sample(half, generator))
+            return self._joined(self.first.sample(size - half, generator), self.second.sample(half, generator))
         rows = self.first.rows + self.second.rows
         idx = torch.randint(rows, (size,), generator=generator, device=self.device)
         gathered = idx >= self.first.rows
-        return _joined(self.first.batch(idx[~gathered]), self.second.batch(idx[gathered] - self.first.rows))
+        return self._joined(self.first.batch(idx[~gathered]), self.second.batch(idx[gathered] - self.first.rows))
 
-
-def _joined(a: Batch, b: Batch) -> Batch:
-    return Batch(**{f.name: torch.cat([getattr(a, f.name), getattr(b, f.name)]) for f in fields(Batch)})
+    def _joined(self, a: Batch, b: Batch) -> Batch:
+        b = replace(b, rows=b.rows + self.first.rows)
+        return Batch(**{f.name: torch.cat([getattr(a, f.name), getattr(b, f.name)]) for f in fields(Batch)})

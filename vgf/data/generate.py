@@ -23,7 +23,6 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -32,15 +31,14 @@ from typing import Any
 
 import numpy as np
 
-from vgf.data.download import file_sha256
+from vgf.data.episode_files import Job, episode_path, is_finished, merge, read_json, rows_of, write_manifest
 from vgf.errors import UserError
-from vgf.files import atomic_path, atomic_write_text, locked, require_space
+from vgf.files import atomic_path, atomic_write_text, locked, require_space, sweep
 from vgf.progress import progress_bar
 
 __all__ = ["generate"]
 
 Collector = Callable[[int, int], dict[str, np.ndarray]]
-Job = tuple[int, int]  # split, index
 
 _MARK = "made-from.json"  # in the work folder: which data set its episodes belong to
 _DETAIL = "versions"  # the one key of a manifest that may change without making another data set
@@ -84,7 +82,7 @@ def generate(
     files = {suffix: target.with_name(target.stem + suffix + target.suffix) for suffix in counts}
     record = target.with_suffix(".json")
     identity = json.loads(json.dumps({key: value for key, value in manifest.items() if key != _DETAIL}))
-    finished = partial(_is_finished, record, files, counts, identity)
+    finished = partial(is_finished, record, files, counts, identity)
     if finished():  # before the locks, so that a read-only folder will do
         return files
 
@@ -94,30 +92,24 @@ def generate(
     with locked(target, waiting=waiting), locked(work, waiting=waiting):
         if finished():
             return files
+        for path in (*files.values(), record):
+            sweep(path.parent, path)
         _claim(work, identity)
         jobs = [(split, index) for split, count in enumerate(counts.values()) for index in range(count)]
-        rows = {job: n for job in jobs if (n := _rows_of(_episode_path(work, job))) is not None}
+        rows = {job: n for job in jobs if (n := rows_of(episode_path(work, job))) is not None}
         with _telling_what_is_kept(label, jobs, work):
             _make_missing(collect, jobs, rows, work, processes, label)
             for split, path in enumerate(files.values()):
-                _merge([job for job in jobs if job[0] == split], rows, work, path)
-        _write_manifest(record, manifest, counts, files, rows)
+                merge([job for job in jobs if job[0] == split], rows, work, path)
+        write_manifest(record, manifest, counts, files, rows)
         shutil.rmtree(work, ignore_errors=True)
     return files
-
-
-def _is_finished(record: Path, files: Mapping[str, Path], counts: Mapping[str, int], identity: dict[str, Any]) -> bool:
-    """Say whether the manifest and the files it tells of are all there, and are what is asked for."""
-    made = _read_json(record)
-    if made.get("counts") != dict(counts) or any(made.get(key) != value for key, value in identity.items()):
-        return False
-    return all(path.is_file() and path.stat().st_size == made["files"][path.name]["bytes"] for path in files.values())
 
 
 def _claim(work: Path, identity: dict[str, Any]) -> None:
     """Make the work folder; throw away what it holds of another data set, but nobody's files but ours."""
     mark = work / _MARK
-    if work.is_dir() and _read_json(mark) != identity:
+    if work.is_dir() and read_json(mark) != identity:
         if not mark.exists() and any(not path.name.startswith(".") for path in work.iterdir()):
             raise UserError(f"the work folder {work} holds other files; move them or choose another folder")
         shutil.rmtree(work)
@@ -130,7 +122,7 @@ def _telling_what_is_kept(label: str, jobs: list[Job], work: Path) -> Iterator[N
     try:
         yield
     except (KeyboardInterrupt, UserError) as error:
-        made = sum(_episode_path(work, job).is_file() for job in jobs)
+        made = sum(episode_path(work, job).is_file() for job in jobs)
         kept = f"{made} of {len(jobs)} episodes are kept in {work}, the same command goes on from there"
         if isinstance(error, UserError):
             raise UserError(f"{label}: {error}; {kept}") from error.__cause__
@@ -170,7 +162,7 @@ def _make_missing(
                         busy[pipe] = worker, _give(pipe, waiting.popleft())
     finally:
         for worker in workers:
-            worker.terminate()
+            worker.kill()
         for worker in workers:
             worker.join()
 
@@ -218,7 +210,8 @@ def _receive(pipe: Connection, worker: BaseProcess, job: Job) -> tuple[int, int]
 
 def _work(packed: bytes, work: Path, pipe: Connection) -> None:
     """Make episodes until the other end of the pipe is closed, by intent or because its process is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends a group of processes means the main one
+        signal.signal(number, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     with contextlib.suppress(EOFError, ConnectionError):
         try:
@@ -229,76 +222,10 @@ def _work(packed: bytes, work: Path, pipe: Connection) -> None:
                 lengths = {name: len(array) for name, array in episode.items()}
                 if len(set(lengths.values())) != 1:
                     raise UserError(f"its arrays differ in length: {lengths}")
-                path = _episode_path(work, job)
+                path = episode_path(work, job)
                 with atomic_path(path) as temporary:
                     np.savez(temporary, **episode)  # type: ignore[arg-type]
                 pipe.send(((max(lengths.values()), path.stat().st_size), ""))
         except Exception as error:
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
             pipe.send((" ".join(f"{kind}{error}".split()), traceback.format_exc()))
-
-
-# --- the files -------------------------------------------------------------------------------------
-
-
-def _episode_path(work: Path, job: Job) -> Path:
-    return work / f"split{job[0]}-{job[1]:06d}.npz"
-
-
-def _rows_of(path: Path) -> int | None:
-    """Return the rows of a finished episode, or None when it is missing or damaged."""
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as episode:
-            lengths = {len(episode[name]) for name in episode.files}  # reads, and so checks, every array
-    except Exception:  # a damaged file fails in many ways, all of which mean: make it again
-        return None
-    return lengths.pop() if len(lengths) == 1 else None
-
-
-def _merge(jobs: list[Job], rows: Mapping[Job, int], work: Path, target: Path) -> None:
-    """Write the episodes of one split to ``target``, one after the other.
-
-    One array at a time is filled from the files, so memory holds the split once and one episode more.
-    """
-    total = sum(rows[job] for job in jobs)
-    with np.load(_episode_path(work, jobs[0]), allow_pickle=False) as first:
-        whole = {name: np.empty((total, *first[name].shape[1:]), first[name].dtype) for name in first.files}
-    for name, array in whole.items():
-        begin = 0
-        for job in jobs:
-            with np.load(_episode_path(work, job), allow_pickle=False) as episode:
-                array[begin : begin + rows[job]] = episode[name]
-            begin += rows[job]
-    with atomic_path(target) as temporary:
-        np.savez_compressed(temporary, **whole)  # type: ignore[arg-type]
-
-
-def _write_manifest(
-    record: Path,
-    manifest: Mapping[str, Any],
-    counts: Mapping[str, int],
-    files: Mapping[str, Path],
-    rows: Mapping[Job, int],
-) -> None:
-    entries = {
-        path.name: {
-            "rows": sum(n for job, n in rows.items() if job[0] == split),
-            "bytes": path.stat().st_size,
-            "sha256": file_sha256(path),
-        }
-        for split, path in enumerate(files.values())
-    }
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    made = {**manifest, "counts": dict(counts), "files": entries, "created": created}
-    atomic_write_text(record, json.dumps(made, indent=2) + "\n")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file, or ``{}`` when there is none that can be read."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -109,6 +109,8 @@ class GoalStore:
         UserError: as TransitionStore does, or for a discount of 0 or 1.
     """
 
+    fixed = True
+
     def __init__(
         self,
         data: Mapping[str, np.ndarray],

@@ -28,7 +28,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -124,6 +124,8 @@ class ShardedStore:
             in a shard that is read later is raised by ``seek``.
     """
 
+    fixed = False
+
     def __init__(
         self,
         data: ShardedData,
@@ -155,6 +157,7 @@ class ShardedStore:
             window = _window(data, slot_rows * _row_bytes(first), self.device, memory_gb)
         self.schedule = Schedule(tuple(data.rows.tolist()), min(window, len(data.rows)), swap_every, seed)
         self._slots = _Slots(first, self.schedule.window, slot_rows, self.device)
+        self._first_rows = torch.from_numpy(np.cumsum(data.rows) - data.rows).to(self.device)
         self._period: Period | None = None
 
     def seek(self, step: int) -> None:
@@ -173,7 +176,9 @@ class ShardedStore:
         """Draw ``size`` chunks that start at rows resident at the step sought, uniformly, with replacement."""
         if self._period is None:
             raise RuntimeError("call seek(step) before sample: a store of shards deals from those of the current step")
-        return self._slots.sample(size, generator)
+        batch, slots = self._slots.sample(size, generator)
+        shards = torch.tensor(self._period.shards, device=self.device)[slots]
+        return replace(batch, rows=batch.rows % self._slots.slot_rows + self._first_rows[shards])
 
     def _read(self, shard: int) -> TransitionStore:
         arrays = self.data.shard(shard)
@@ -188,7 +193,7 @@ class _Slots:
 
     def __init__(self, like: TransitionStore, slots: int, slot_rows: int, device: torch.device) -> None:
         self.shards = [-1] * slots
-        self._slot_rows = slot_rows
+        self.slot_rows = slot_rows
         self._counts = torch.zeros(slots, dtype=torch.int64)
         self._store = copy.copy(like)
         self._store.rows, self._store.device = slots * slot_rows, device
@@ -199,9 +204,9 @@ class _Slots:
 
     def put(self, slot: int, shard: int, content: TransitionStore) -> None:
         """Replace what is in a slot. Zeros, not old rows, follow it: chunks may reach past the end."""
-        begin = slot * self._slot_rows
+        begin = slot * self.slot_rows
         for name, tensor in _tensors(content).items():
-            target = getattr(self._store, name)[begin : begin + self._slot_rows]
+            target = getattr(self._store, name)[begin : begin + self.slot_rows]
             target[: content.rows] = (
                 tensor if tensor.is_floating_point() else tensor + begin
             )  # integers are row numbers
@@ -211,11 +216,13 @@ class _Slots:
         ends = self._counts.cumsum(0)
         self._total = int(ends[-1])
         self._ends = ends.to(self._store.device)
-        self._shift = (torch.arange(len(ends)) * self._slot_rows - (ends - self._counts)).to(self._store.device)
+        self._shift = (torch.arange(len(ends)) * self.slot_rows - (ends - self._counts)).to(self._store.device)
 
-    def sample(self, size: int, generator: torch.Generator) -> Batch:
+    def sample(self, size: int, generator: torch.Generator) -> tuple[Batch, Tensor]:
+        """A batch, and the slots [size] its rows are in."""
         drawn = torch.randint(self._total, (size,), generator=generator, device=self._store.device)
-        return self._store.batch(drawn + self._shift[torch.searchsorted(self._ends, drawn, right=True)])
+        slots = torch.searchsorted(self._ends, drawn, right=True)
+        return self._store.batch(drawn + self._shift[slots]), slots
 
 
 def store_of(data: Mapping[str, np.ndarray], **options: Any) -> Store:

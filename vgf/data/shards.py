@@ -31,7 +31,7 @@ import numpy as np
 
 from vgf.data.npz import read_npz, regular
 from vgf.errors import UserError
-from vgf.files import writing
+from vgf.files import is_plain_name, writing
 
 __all__ = ["ShardedColumn", "ShardedData", "main", "split_episodes", "write_shards"]
 
@@ -52,8 +52,10 @@ def split_episodes(data: Mapping[str, np.ndarray]) -> Iterator[Arrays]:
         data: the raw layout of :func:`vgf.data.npz.read_npz`, or transitions with ``next_observations``.
 
     Raises:
-        UserError: a next observation inside an episode is not the following row's observation.
+        UserError: columns are missing or do not agree, or a next observation inside an episode is not the following
+            row's observation.
     """
+    _require_columns(data)
     ends = np.union1d(np.flatnonzero(data["terminals"]) + 1, [len(data["terminals"])])
     for begin, end in pairwise((0, *ends.tolist())):
         episode = {k: v[begin:end] for k, v in data.items() if k not in _SHIFTED}
@@ -67,6 +69,16 @@ def split_episodes(data: Mapping[str, np.ndarray]) -> Iterator[Arrays]:
             episode = {k: np.concatenate([v, v[-1:]]) for k, v in episode.items()}
             episode["observations"][-1] = following[-1]
         yield episode
+
+
+def _require_columns(data: Mapping[str, np.ndarray]) -> None:
+    if missing := [name for name in ("observations", "actions", "terminals") if name not in data]:
+        raise UserError(f"there is no '{missing[0]}' among the arrays; shards need observations, actions and terminals")
+    rows = {name: np.shape(array)[:1] for name, array in data.items()}
+    if odd := [name for name in data if rows[name] != rows["observations"] or not rows[name]]:
+        raise UserError(f"'{odd[0]}' has shape {list(np.shape(data[odd[0]]))}; all arrays need as many rows")
+    if np.ndim(data["terminals"]) != 1 or np.asarray(data["terminals"]).dtype.kind not in "fiub":
+        raise UserError("'terminals' should be one number a row, 1 on the last row of each episode")
 
 
 def write_shards(
@@ -143,10 +155,16 @@ def _checked(number: int, episode: Mapping[str, np.ndarray]) -> Arrays:
         raise UserError(f"episode {number} has {rows} rows; an episode needs 2 for a transition")
     arrays = {}
     for name, given in episode.items():
-        array = np.asarray(given, np.float32 if name in _FLOAT32 else None)
+        if not is_plain_name(name):
+            raise UserError(f"episode {number}: the column {name!r} cannot be the name of a file; rename it")
+        array = np.asarray(given)
         if len(array) != rows:
             raise UserError(f"episode {number}: '{name}' has {len(array)} rows but 'observations' has {rows}")
-        if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
+        numbers = array.dtype.kind in "fiub"  # looked at before the cast: it would read text and drop imaginary parts
+        if numbers and name in _FLOAT32:
+            with np.errstate(over="ignore"):
+                array = array.astype(np.float32)
+        if not numbers or not np.isfinite(array).all():
             raise UserError(f"episode {number}: '{name}' holds NaN, infinity or no numbers; mend or drop the episode")
         arrays[name] = array
     arrays["terminals"] = np.arange(rows) == rows - 1
@@ -194,6 +212,7 @@ class ShardedData(Mapping[str, Any]):
             )
             self._kinds = {k: (tuple(v["shape"]), np.dtype(v["dtype"])) for k, v in manifest["columns"].items()}
             complete = {"observations", "actions", "terminals"} <= self._kinds.keys() and bool(self.rows.min() > 0)
+            complete = complete and all(is_plain_name(name) for name in self._kinds)  # they become names of files
         except (KeyError, TypeError, ValueError, AttributeError):
             complete = False
         if not complete:
@@ -247,6 +266,8 @@ class ShardedData(Mapping[str, Any]):
         shape, dtype = self._kinds[name]
         try:
             array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+            if not isinstance(array, np.ndarray):
+                raise ValueError("it is an archive, not one array")
         except FileNotFoundError:
             raise UserError(f"{path} is missing; {_AGAIN}") from None
         except Exception as error:  # NumPy raises many kinds on bytes it does not like

@@ -27,6 +27,7 @@ class Batch:
     """One training batch of chunked n-step transitions.
 
     Attributes:
+        rows: of the data, where the chunks start, [B] int64; those of a replay buffer are counted on from the data's.
         observations: s, [B, S].
         actor_observations: what the cloned source sees, [B, S]; another goal than the critic's where there are goals.
         actions: the chunk a_{0:H} flattened, [B, H * A].
@@ -39,6 +40,7 @@ class Batch:
         next_valid: 1 when that chunk lies inside the same episode, [B].
     """
 
+    rows: Tensor
     observations: Tensor
     actor_observations: Tensor
     actions: Tensor
@@ -57,10 +59,12 @@ class Store(Protocol):
     Attributes:
         device: where batches are made.
         observation_size: S of the batches.
+        fixed: all rows stay where they are in memory, and a draw needs nothing from the host.
     """
 
     device: torch.device
     observation_size: int
+    fixed: bool
 
     def sample(self, size: int, generator: torch.Generator) -> Batch:
         """Draw ``size`` chunks uniformly, with replacement. All randomness comes from the generator."""
@@ -87,6 +91,8 @@ class TransitionStore:
         UserError: when no episode is as long as a chunk, or ``n_step`` is below ``chunk``.
     """
 
+    fixed = True
+
     def __init__(
         self,
         data: Mapping[str, np.ndarray],
@@ -101,6 +107,11 @@ class TransitionStore:
                 f"train.n_step={n_step} is shorter than train.chunk={chunk}; give at least the chunk's length"
             )
         self.settings: dict[str, Any] = {"chunk": chunk, "n_step": n_step, "discount": discount}
+        ends = last_row_of_episode(data["terminals"])
+        longest = int(np.bincount(ends).max())
+        if chunk > longest:
+            raise UserError(f"train.chunk={chunk} is longer than every episode of the data (longest: {longest} steps)")
+        n_step = min(n_step, longest)  # sums stop where episodes end
         self.rows = len(data["actions"])
         self.chunk = chunk
         self.device = torch.device(device)
@@ -125,11 +136,8 @@ class TransitionStore:
         self.returns = self._put(stacked["returns"])
         self.discounts = self._put(stacked["discounts"])
         self.valid = self._put(stacked["valid"])  # [M, H]
-        self.episode_end = self._put(last_row_of_episode(data["terminals"]), torch.int64)
+        self.episode_end = self._put(ends, torch.int64)
         self.bootstrap_row = self._put(stacked["steps"], torch.int64) - 1 + torch.arange(self.rows, device=self.device)
-        if not self.valid[:, -1].any():
-            longest = int(stacked["steps"].max())
-            raise UserError(f"train.chunk={chunk} is longer than every episode of the data (longest: {longest} steps)")
 
     def _put(self, array: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, dtype)
@@ -151,6 +159,7 @@ class TransitionStore:
         following = bootstrap + 1
         observations = self.observations[idx]
         return Batch(
+            rows=idx,
             observations=observations,
             actor_observations=observations,
             actions=self._chunks(idx),

@@ -24,7 +24,7 @@ import torch
 
 from vgf.data.download import file_sha256
 from vgf.errors import UserError
-from vgf.files import atomic_write_text, locked, require_space, writing
+from vgf.files import atomic_write_text, is_plain_name, locked, require_space, writing
 from vgf.language.hub import UNREADABLE, extra, first_line
 
 __all__ = ["Wheel", "from_gguf", "from_wheel", "lacks", "make_whole"]
@@ -100,6 +100,8 @@ def lacks(folder: Path) -> str | None:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError):
             return f"{index.name} cannot be read"
+        if odd := [shard for shard in shards if not is_plain_name(shard)]:
+            return f"{index.name} names {odd[0]!r:.100}, which is no file of the folder"
         missing = sorted(shard for shard in shards if not (folder / shard).is_file())
         return f"{missing[0]} is missing" if missing else None
     if (folder / "model.safetensors").is_file():

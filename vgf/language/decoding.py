@@ -12,17 +12,18 @@ only, not on the batch it is decoded in.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from vgf.errors import UserError
+from vgf.language.noise import noise_of
 from vgf.language.reference import Prompts, Reference
+from vgf.language.trace import Reader, Trace
 
-__all__ = ["Change", "GumbelNoise", "Samples", "Sampling", "Tilt", "decode", "filtered", "unwritten"]
+__all__ = ["Change", "Samples", "Sampling", "Tilt", "cut", "decode", "filtered", "unwritten"]
 
 Change = Callable[[Tensor], Tensor]  # residual stream of one position [B*N, 1, width] -> the same shape
 Tilt = Callable[[int, Tensor], Tensor]  # (t, logits [B*N, V]) -> the same shape
@@ -37,6 +38,8 @@ class Sampling:
         temperature: > 0; 0 takes the most likely token and leaves the noise out.
         top_k: only the k most likely tokens, >= 1; None: all.
         top_p: only the fewest tokens that hold this probability, in (0, 1]; None: all.
+        stop: strings at whose first occurrence a text ends. The tokens that complete it belong to the completion; its
+            text does not show it, nor what follows it (:func:`cut`).
 
     Raises:
         UserError: a field out of range.
@@ -46,6 +49,7 @@ class Sampling:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.new_tokens < 1:
@@ -56,6 +60,8 @@ class Sampling:
             raise UserError(f"text.top_k={self.top_k} must be 1 or more, or null")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UserError(f"text.top_p={self.top_p} must be above 0 and at most 1, or null")
+        if not all(self.stop):
+            raise UserError("text.stop has an empty string, which every text holds; leave it out")
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,14 @@ class Samples:
         tokens: [B, N, T]; the pad token after the end.
         mask: [B, N, T] bool, True up to and including the end token.
         log_probs: [B, N, T], of each token under the law it was drawn from; zero where masked.
+        trace: what was read on the way, where it was kept; never of a selection.
     """
 
     prompts: Prompts
     tokens: Tensor
     mask: Tensor
     log_probs: Tensor
+    trace: Trace | None = None
 
     @property
     def particles(self) -> int:
@@ -82,45 +90,30 @@ class Samples:
     def __getitem__(self, chosen: Tensor) -> Samples:
         """Particles by index: chosen [B, M] long -> M completions of each prompt."""
         index = chosen.unsqueeze(-1).expand(-1, -1, self.tokens.shape[2])
-        return Samples(self.prompts, *(part.gather(1, index) for part in self._parts()))
+        return self._with([part.gather(1, index) for part in self._parts()])
 
     def beside(self, other: Samples) -> Samples:
         """Both sets of completions of the same prompts."""
         pairs = zip(self._parts(), other._parts(), strict=True)
-        return Samples(self.prompts, *(torch.cat(pair, 1) for pair in pairs))
+        return self._with([torch.cat(pair, 1) for pair in pairs])
 
     def where(self, choose: Tensor, other: Samples) -> Samples:
         """These completions where ``choose`` [B, N] is True, the other ones elsewhere."""
         pairs = zip(self._parts(), other._parts(), strict=True)
-        return Samples(self.prompts, *(torch.where(choose.unsqueeze(-1), mine, its) for mine, its in pairs))
+        return self._with([torch.where(choose.unsqueeze(-1), mine, its) for mine, its in pairs])
 
     def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.tokens, self.mask, self.log_probs
+
+    def _with(self, parts: Sequence[Tensor]) -> Samples:
+        tokens, mask, log_probs = parts
+        return Samples(self.prompts, tokens, mask, log_probs)
 
 
 def unwritten(prompts: Prompts, particles: int, new_tokens: int) -> Samples:
     """Completions without a token, N of each prompt: where only their number counts."""
     tokens = torch.zeros(len(prompts.texts), particles, new_tokens, dtype=torch.long, device=prompts.ids.device)
-    return Samples(
-        prompts, tokens, torch.zeros_like(tokens, dtype=torch.bool), torch.zeros(tokens.shape).to(tokens.device)
-    )
-
-
-class GumbelNoise:
-    """Gumbel noise of B*N particles, one vocabulary at a time."""
-
-    def __init__(self, seed: int, prompts: Prompts, particles: range, vocabulary: int) -> None:
-        pairs = prompts.noise_keys(seed)
-        keys = [((key * 1_000_003 + index) * 1_000_003 + n) % 2**63 for key, index in pairs for n in particles]
-        device = prompts.ids.device
-        self._generators = [torch.Generator(device).manual_seed(key) for key in keys]
-        self._buffer = torch.empty(len(keys), vocabulary, device=device)
-
-    def next(self) -> Tensor:
-        """Noise of the next position, [B*N, V]; the buffer is overwritten by the next call."""
-        for row, generator in zip(self._buffer, self._generators, strict=True):
-            row.uniform_(generator=generator)
-        return self._buffer.log_().neg_().log_().neg_()
+    return Samples(prompts, tokens, torch.zeros_like(tokens, dtype=torch.bool), torch.zeros_like(tokens).float())
 
 
 @torch.no_grad()
@@ -135,11 +128,10 @@ def decode(
     layer: int | None = None,
     change: Change | None = None,
     skip: int = 0,
+    trace: Trace | None = None,
+    keep: bool = False,
 ) -> Samples:
     """Carry the noise of B*N particles to tokens, left to right.
-
-    The prompt without its last token is read once a prompt; from there on a step reads one token of every particle, so
-    that a moved residual stream (:meth:`Reference.at_layer`) is that of exactly one position a step.
 
     Args:
         particles: N, completions a prompt.
@@ -147,63 +139,54 @@ def decode(
         tilt: changes the logits before the noise is added.
         layer, change: see :meth:`Reference.at_layer`; applied at every position from the prompt's last one on.
         skip: number of the first particle: 8 gives the ones after the first eight.
+        trace: of an earlier decoding of the same particles, read as far as they stay the same; not with ``change``.
+        keep: let the samples carry a trace of their own; logits of all positions stay in memory with it.
 
     Returns:
         B x N completions.
     """
-    model, batch, width = reference.model, len(prompts.texts), prompts.ids.shape[1]
-    rows = batch * particles
-    noise = GumbelNoise(seed, prompts, range(skip, skip + particles), model.get_output_embeddings().weight.shape[0])
-    cache = _prefill(reference, prompts, particles)
-    seen = torch.ones(rows, width + sampling.new_tokens, dtype=torch.long, device=reference.device)
-    seen[:, :width] = prompts.mask.repeat_interleave(particles, 0)
-    lengths = seen[:, :width].sum(1, keepdim=True)  # [rows, 1]
+    batch, rows = len(prompts.texts), len(prompts.texts) * particles
+    noise = noise_of(reference, seed, prompts, range(skip, skip + particles))
+    reader = Reader(reference, prompts, particles, sampling.new_tokens, trace, keep)
     tokens = torch.full((rows, sampling.new_tokens), reference.tokenizer.pad_token_id, device=reference.device)
     mask = torch.zeros_like(tokens, dtype=torch.bool)
     log_probs = torch.zeros(tokens.shape, device=reference.device)
+    wide, spare = (torch.empty(noise.shape, device=reference.device) for _ in range(2))  # float32, used at every step
     last, going = prompts.ids[:, -1:].repeat_interleave(particles, 0), mask.new_ones(rows)
     with reference.at_layer(layer, change) if layer and change else contextlib.nullcontext():
         for t in range(sampling.new_tokens):
-            logits = model(
-                input_ids=last,
-                attention_mask=seen[:, : width + t],
-                position_ids=lengths - 1 + t,
-                past_key_values=cache,
-                use_cache=True,
-            ).logits[:, -1]
-            scores = filtered(logits if tilt is None else tilt(t, logits.float()), sampling)
-            noisy = noise.next().add_(scores) if sampling.temperature > 0 else scores
+            logits = reader.read(t, last)
+            if tilt is None:
+                scores = wide.copy_(filtered(logits, sampling))
+            else:
+                scores = filtered(tilt(t, wide.copy_(logits)), sampling)
+            noisy = torch.add(noise.at(t), scores, out=spare) if sampling.temperature > 0 else scores
             chosen = noisy.argmax(-1)
-            own = scores.gather(-1, chosen.unsqueeze(-1)).squeeze(-1).float() - scores.float().logsumexp(-1)
-            log_probs[:, t] = own * going
+            own = torch.log_softmax(scores, -1, out=spare).gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
+            log_probs[:, t] = torch.where(going, own, 0.0)
             tokens[:, t] = torch.where(going, chosen, tokens[:, t])
             mask[:, t] = going
             reference.tell(tokens[:, t], log_probs[:, t], going)
             going = going & ~torch.isin(chosen, reference.end_tokens)
+            if sampling.stop:
+                going = going & ~_stopped(reference, tokens, mask, sampling.stop)
             if not going.any():
                 break
+            reader.chosen(t, tokens[:, t], going)
             last = tokens[:, t : t + 1]
     shape = (batch, particles, sampling.new_tokens)
-    return Samples(prompts, tokens.view(shape), mask.view(shape), log_probs.view(shape))
+    return Samples(prompts, tokens.view(shape), mask.view(shape), log_probs.view(shape), reader.trace(tokens))
 
 
-def _prefill(reference: Reference, prompts: Prompts, particles: int) -> Any:
-    """Keys and values of every prompt but for its last token, one row a particle."""
-    from transformers import DynamicCache
+def _stopped(reference: Reference, tokens: Tensor, mask: Tensor, stop: Sequence[str]) -> Tensor:
+    """Which rows [K, T] hold a stop string by now, [K] bool."""
+    found = [cut(text, stop) != text for text in reference.texts(tokens, mask)]
+    return torch.tensor(found, device=tokens.device)
 
-    cache = DynamicCache(config=reference.model.config)
-    if prompts.ids.shape[1] > 1:
-        before = prompts.mask[:, :-1]
-        reference.model(
-            input_ids=prompts.ids[:, :-1],
-            attention_mask=before.long(),
-            position_ids=(before.cumsum(1) - 1).clamp_min(0),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        cache.batch_repeat_interleave(particles)
-    return cache
+
+def cut(text: str, stop: Sequence[str]) -> str:
+    """A text up to the first stop string in it."""
+    return text[: min((place for place in map(text.find, stop) if place >= 0), default=len(text))]
 
 
 def filtered(logits: Tensor, sampling: Sampling) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,9 +59,12 @@ def moving(
     chosen = replace(method, transport=replace(method.transport, options=dict(method.transport.options) | options))
 
     def generate(policy: TextPolicy, unmoved: Generation, seed: int) -> Generation:
-        same = unmoved if values is None else None  # another reward scores the twins anew
+        start = unmoved
+        if values is not None:  # another reward guides and selects: the twins are the same, their scores are not
+            rewards = policy.score(unmoved.twins, values.reward)
+            start = replace(unmoved, rewards=rewards, twin_rewards=rewards)
         return policy.move(
-            unmoved.twins.prompts, budget_at(chosen, knob), seed, chosen, values=values, unmoved=same
+            unmoved.twins.prompts, budget_at(chosen, knob), seed, chosen, values=values, unmoved=start
         )  # fmt: skip
 
     return TextPoint(name, knob, seeds, generate)
@@ -113,7 +116,7 @@ def evaluate(
     seeds: Sequence[int],
     particles: int,
     chosen: Sequence[str] | None = None,
-    share: tuple[int, int] = (0, 1),
+    places: Iterable[int] | None = None,
 ) -> Iterator[tuple[list[Row], list[Row]]]:
     """Evaluate the reference and every point, batch by batch.
 
@@ -123,23 +126,25 @@ def evaluate(
         seeds: of the noise; a point uses the first ``point.seeds`` of them.
         particles: N of the reference.
         chosen: a good completion of each prompt, which moved ones are compared with by the judge.
-        share: (i, n): of all (seed, batch) only the ones whose place is i modulo n.
+        places: of the (seed, batch) to evaluate, counted seed by seed; None: all.
 
     Yields:
         Rows of eval.csv and of samples.json, of one batch of prompts and one seed.
     """
     still = replace(policy.method, transport=replace(policy.method.transport, particles=particles))
-    jobs = [(place, seed, batch) for place, seed in enumerate(seeds) for batch in policy.batches(prompts)]
-    for place, seed, batch in jobs[share[0] :: share[1]]:
+    batches = policy.batches(prompts)
+    for job in range(len(seeds) * len(batches)) if places is None else places:
+        place, seed, batch = job // len(batches), seeds[job // len(batches)], batches[job % len(batches)]
         unmoved = policy.move(batch, budget_at(still, 0.0), seed, still)
         measured = _Batch(policy, unmoved, judges, seed, chosen)
-        rows, examples = measured.rows("reference", 0.0, unmoved, place == 0), []
+        rows, examples = measured.rows("reference", 0.0, unmoved, measured.twin_scores, place == 0), []
         for point in points:
             if place < point.seeds:
                 generation = point.generate(policy, unmoved, seed)
-                rows += measured.rows(point.method, point.budget, generation, place == 0)
+                scores = measured.scores(generation)
+                rows += measured.rows(point.method, point.budget, generation, scores, place == 0)
                 if place == 0:
-                    examples += measured.examples(point.method, point.budget, generation)
+                    examples += measured.examples(point.method, point.budget, generation, scores)
         yield rows, examples
 
 
@@ -162,14 +167,20 @@ class _Batch:
             self.bar = torch.tensor(judges["gold"](list(prompts.texts), answers)).unsqueeze(1)
         self.twin_scores = self._scores(unmoved.twins, unmoved.twin_rewards)
 
+    def scores(self, generation: Generation) -> dict[str, Tensor]:
+        """Rewards [B, N] of the moved particles, by the proxy and by every judge."""
+        same = generation.moved is generation.twins
+        return self.twin_scores if same else self._scores(generation.moved, self._proxy(generation))
+
     def _scores(self, samples: Samples, rewards: Tensor) -> dict[str, Tensor]:
         return {"proxy": rewards} | {name: self.policy.score(samples, judge) for name, judge in self.judges.items()}
 
-    def rows(self, method: str, budget: float, generation: Generation, with_law: bool) -> list[Row]:
+    def rows(
+        self, method: str, budget: float, generation: Generation, scores: dict[str, Tensor], with_law: bool
+    ) -> list[Row]:
         """One row a prompt. ``with_law``: read half the particles by the reference once more, for NLL and KL."""
         moved, twins = generation.moved, generation.twins
         same = moved is twins
-        scores = self.twin_scores if same else self._scores(moved, self._proxy(generation))
         pooled = {name: torch.cat([scores[name], self.twin_scores[name]], 1) for name in scores}
         chosen = pooled["proxy"].argmax(1, keepdim=True)
         tokens = moved.mask.sum(-1)
@@ -178,7 +189,7 @@ class _Batch:
         columns |= {"length": tokens.float().mean(1), "distinct2": _distinct_bigrams(moved)}
         if with_law and method != "best_of_n":
             half = moved[torch.arange(-(-moved.tokens.shape[1] // 2), device=tokens.device).expand(len(tokens), -1)]
-            log_p = self.policy.reference.log_probs(half.prompts, half.tokens, half.mask)
+            log_p = self._log_p(half, same)
             columns["nll"] = -log_p.sum((1, 2)) / half.mask.sum((1, 2))
             if generation.law:
                 columns["kl"] = (half.log_probs - log_p).sum(-1).mean(1)
@@ -203,6 +214,13 @@ class _Batch:
             for i in range(count)
         ]
 
+    def _log_p(self, samples: Samples, drawn_from_reference: bool) -> Tensor:
+        """Log probabilities under the reference [B, N, T]; those that were drawn from it as it is know theirs."""
+        sampling = self.policy.sampling
+        if drawn_from_reference and (sampling.temperature, sampling.top_k, sampling.top_p) == (1, None, None):
+            return samples.log_probs
+        return self.policy.reference.log_probs(samples.prompts, samples.tokens, samples.mask)
+
     def _proxy(self, generation: Generation) -> Tensor:
         """The proxy's scores, also of a generation that another reward has guided."""
         if torch.equal(generation.twin_rewards, self.unmoved.twin_rewards):
@@ -216,14 +234,13 @@ class _Batch:
         apart = (table[moved.tokens].float() - table[twins.tokens].float()) * either
         return (apart.square().sum((1, 2, 3)) / (either.sum((1, 2, 3)) * table.shape[1])).sqrt() / table.float().std()
 
-    def examples(self, method: str, budget: float, generation: Generation) -> list[Row]:
+    def examples(self, method: str, budget: float, generation: Generation, scores: dict[str, Tensor]) -> list[Row]:
         """The first particle of each prompt, before and after."""
         moved, twins = generation.moved, generation.twins
         if moved.tokens.shape != twins.tokens.shape:
             return []
         first = torch.zeros(len(moved.tokens), 1, dtype=torch.long, device=moved.tokens.device)
         after, before = moved[first], twins[first]
-        gold = self.policy.score(after, self.judges["gold"])
         rows = []
         for i, prompt in enumerate(moved.prompts.texts):
             new, old = (self._pieces(s.tokens[i, 0], s.mask[i, 0]) for s in (after, before))
@@ -239,7 +256,7 @@ class _Batch:
                     "proxy_before": float(generation.twin_rewards[i, 0]),
                     "proxy_after": float(generation.rewards[i, 0]),
                     "gold_before": float(self.twin_scores["gold"][i, 0]),
-                    "gold_after": float(gold[i, 0]),
+                    "gold_after": float(scores["gold"][i, 0]),
                 }
             )
         return rows

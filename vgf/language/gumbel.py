@@ -63,13 +63,13 @@ def gumbel(
     take, size = make_step(step), budget.size or 0.0
     samples = twins
     moved = torch.zeros(*twins.tokens.shape, table.shape[1], device=reference.device)  # A: [B, N, T, d]
-    for _ in range(budget.steps or 0):
+    for k in range(steps := budget.steps or 0):
         _, g = reward.gradient(samples)
         if random:
             g = torch.randn(g.shape, generator=noise, device=g.device)
         phi = _coupled(table, samples, g, alpha) if coupled else g
         moved = _within(moved + size * take(phi.flatten(2), None, None).view_as(moved), budget.radius)
-        samples = decode(reference, twins.prompts, twins.particles, sampling, seed, tilt=_tilt(moved * unit, table))
+        samples = _again(reference, samples, sampling, seed, _tilt(moved * unit, table), keep=k + 1 < steps)
     return samples
 
 
@@ -103,7 +103,7 @@ def embedding(
         x = x + size * spread * take(phi.flatten(2), None, None).view_as(x)
         x = twin + spread * _within((x - twin) / spread, budget.radius)
     tilt = _tilt((x - twin) / spread * unit, table)
-    return decode(reference, twins.prompts, twins.particles, sampling, seed, tilt=tilt)
+    return _again(reference, twins, sampling, seed, tilt, keep=False)
 
 
 def logits(
@@ -126,15 +126,24 @@ def logits(
     reward.require_gradient(reference)
     table, take, size = reward.embeddings.float(), make_step(step), budget.size or 0.0
     kept = _Candidates(candidates)
-    samples = decode(reference, twins.prompts, twins.particles, sampling, seed, tilt=kept)  # the twins, seen by kept
-    for _ in range(budget.steps or 0):
+    samples = _again(reference, twins, sampling, seed, kept, keep=True)  # the twins, seen by kept
+    for k in range(steps := budget.steps or 0):
         _, g = reward.gradient(samples)  # [B, N, T, d]
         tokens, p = kept.seen()  # [B*N, T, C]
         along = torch.einsum("btcd,btd->btc", table[tokens], g.flatten(0, 1)[:, : tokens.shape[1]])
         gains = p * (along - (p * along).sum(-1, keepdim=True))
         kept.add(tokens, size * take(gains.flatten(1), None, None).view_as(gains))
-        samples = decode(reference, twins.prompts, twins.particles, sampling, seed, tilt=kept)
+        samples = _again(reference, samples, sampling, seed, kept, keep=k + 1 < steps)
     return samples
+
+
+def _again(reference: Reference, samples: Samples, sampling: Sampling, seed: int, tilt: Tilt, *, keep: bool) -> Samples:
+    """Decode once more with the same noise; a particle is read from its first changed token on.
+
+    ``keep``: note what is read, for the next time.
+    """
+    trace = samples.trace
+    return decode(reference, samples.prompts, samples.particles, sampling, seed, tilt=tilt, trace=trace, keep=keep)
 
 
 class _Candidates:
@@ -181,7 +190,7 @@ def _within(moved: Tensor, radius: float | None) -> Tensor:
 
 def _tilt(moved: Tensor, table: Tensor) -> Tilt:
     rows = moved.flatten(0, 1).to(table.dtype)  # [B*N, T, d]
-    return lambda t, scores: scores + rows[:, t] @ table.T
+    return lambda t, scores: scores.add_(rows[:, t] @ table.T)
 
 
 def _coupled(table: Tensor, samples: Samples, g: Tensor, alpha: float) -> Tensor:

@@ -6,20 +6,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 
 from vgf.config import Config, MethodConfig
 from vgf.errors import UserError
 from vgf.files import atomic_path, atomic_write_text
 from vgf.language.decoding import Sampling
 from vgf.language.heads import ValueHeads
-from vgf.language.hub import extra
+from vgf.language.hub import extra, first_line
 from vgf.language.limits import Limits
 from vgf.language.models import load_reference
 from vgf.language.policy import TextPolicy, Values
@@ -30,6 +32,7 @@ from vgf.methods import load_method
 
 __all__ = [
     "heads_path",
+    "heads_rows",
     "load_heads",
     "load_text",
     "note_parts",
@@ -60,7 +63,7 @@ def precision(config: Config) -> torch.dtype:
 def sampling_of(config: Config) -> Sampling:
     """How a run draws tokens."""
     text = config.text
-    return Sampling(text.new_tokens, text.temperature, text.top_k, text.top_p)
+    return Sampling(text.new_tokens, text.temperature, text.top_k, text.top_p, tuple(text.stop))
 
 
 def open_reference(config: Config, device: torch.device) -> Reference:
@@ -75,19 +78,40 @@ def open_reference(config: Config, device: torch.device) -> Reference:
         folder = Path(config.text.adapter).expanduser()
         if not (folder / "adapter_config.json").is_file():
             raise UserError(f"text.adapter={folder} holds no adapter_config.json; give a folder that PEFT has saved")
+        if not (folder / "adapter_model.safetensors").is_file():
+            raise UserError(
+                f"text.adapter={folder} holds no adapter_model.safetensors (pickled weights are not loaded); "
+                "save it with safe_serialization=True"
+            )
         model = extra("peft").PeftModel.from_pretrained(model, folder).merge_and_unload()
     return Reference(model, tokenizer)
 
 
-def save_heads(run_dir: Path, heads: dict[str, ValueHeads]) -> None:
-    """Write value heads under their names."""
+def save_heads(run_dir: Path, heads: dict[str, ValueHeads], rows: Sequence[dict[str, float]] = ()) -> None:
+    """Write value heads under their names, with the rows of ``metrics.jsonl`` that tell of them."""
     tensors = {f"{name}.{key}": value for name, net in heads.items() for key, value in net.state_dict().items()}
     sizes = {
         name: {"width": len(net.mean), "layer": net.layer, "hidden": net.hidden, "heads": net.net.heads}
         for name, net in heads.items()
     }
+    facts = {"sizes": json.dumps(sizes), "metrics": json.dumps(list(rows))}
     with atomic_path(heads_path(run_dir)) as path:
-        save_file({key: value.contiguous() for key, value in tensors.items()}, path, {"sizes": json.dumps(sizes)})
+        path.write_bytes(serialize({key: value.contiguous() for key, value in tensors.items()}, facts))
+
+
+def heads_rows(run_dir: Path) -> list[dict[str, float]]:
+    """The rows of ``metrics.jsonl`` that were saved with value heads.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = heads_path(run_dir)
+    try:
+        with safe_open(path, "pt") as file:
+            rows: list[dict[str, float]] = json.loads(file.metadata().get("metrics", "[]"))
+    except (SafetensorError, OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({first_line(error)}); delete it to fit the heads anew") from error
+    return rows
 
 
 def load_heads(run_dir: Path, device: torch.device) -> dict[str, ValueHeads]:
@@ -100,8 +124,6 @@ def load_heads(run_dir: Path, device: torch.device) -> dict[str, ValueHeads]:
     if not path.is_file():
         return {}
     try:
-        from safetensors import safe_open
-
         with safe_open(path, "pt") as file:
             sizes: dict[str, Any] = json.loads(file.metadata()["sizes"])
         tensors = load_file(path, device=str(device))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vgf.config import MethodConfig
 from vgf.errors import UserError
-from vgf.language.decoding import Samples, Sampling, decode, unwritten
+from vgf.language.decoding import Samples, Sampling, cut, decode, unwritten
 from vgf.language.heads import ValueHeads
 from vgf.language.limits import Limits
 from vgf.language.reference import Prompts, Reference
@@ -159,7 +159,8 @@ class TextPolicy:
         began, how = time.perf_counter(), method.transport
         rule, values, budget = get_text_rule(how.rule), values or self.values, self._filled(budget, method)
         if unmoved is None:
-            twins = decode(self.reference, prompts, how.particles, self.sampling, seed)
+            again = rule.value == "reward"  # such rules decode their twins again, from the first changed token on
+            twins = decode(self.reference, prompts, how.particles, self.sampling, seed, keep=again)
             rewards = self.score(twins, values.reward)
             unmoved = Generation(twins, twins, rewards, rewards, time.perf_counter() - began)
             began = time.perf_counter()
@@ -232,7 +233,8 @@ class TextPolicy:
 
     def texts(self, samples: Samples) -> list[str]:
         """The completions of samples, prompt by prompt, particle by particle."""
-        return self.reference.texts(samples.tokens.flatten(0, 1), samples.mask.flatten(0, 1))
+        whole = self.reference.texts(samples.tokens.flatten(0, 1), samples.mask.flatten(0, 1))
+        return [cut(text, self.sampling.stop) for text in whole]
 
     def score(self, samples: Samples, reward: Reward) -> Tensor:
         """Rewards [B, N] of completions."""

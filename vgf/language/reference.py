@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from vgf.errors import UserError
+
+if TYPE_CHECKING:
+    from vgf.language.noise import GumbelNoise
 
 __all__ = ["Listener", "Prompts", "Reference", "blocks_of", "left_padded"]
 
@@ -67,6 +70,7 @@ class Reference:
         ends = [ends] if isinstance(ends, int) else list(ends or [])
         if tokenizer.eos_token_id is not None:
             ends.append(tokenizer.eos_token_id)
+        self.noise: tuple[Any, GumbelNoise | None] = (None, None)  # of the prompts in hand: vgf.language.noise
         self.end_tokens = torch.tensor(sorted(set(ends)), dtype=torch.long, device=self.device)
 
     @property
@@ -99,16 +103,21 @@ class Reference:
             first: see :class:`Prompts`.
 
         Raises:
-            UserError: no prompts, an empty one, one that does not fit the context, no chat template.
+            UserError: no prompts, an empty one, one that is no text or does not fit the context, no template.
         """
+        if isinstance(texts, str):
+            raise UserError("prompts are a single text; give a list of texts")
         texts = tuple(texts)
         if not texts:
             raise UserError("there are no prompts; give at least one")
-        if empty := [i for i, text in enumerate(texts) if not text.strip()]:
-            raise UserError(f"prompt {empty[0] + first} is empty; a language model needs something to go on from")
+        for i, text in enumerate(texts):
+            _require_text(i + first, text)
         if chat and not self.tokenizer.chat_template:
             raise UserError("the reference's tokenizer has no chat template; use text.chat=false")
-        return self.tokenised(texts, [self._encode(text, chat) for text in texts], new_tokens=new_tokens, first=first)
+        rows = [self._encode(text, chat) for text in texts]
+        if nothing := [i for i, row in enumerate(rows) if not row]:
+            raise UserError(f"prompt {nothing[0] + first} has no token for the reference's tokenizer; give other words")
+        return self.tokenised(texts, rows, new_tokens=new_tokens, first=first)
 
     def tokenised(
         self, texts: Sequence[str], rows: Sequence[Sequence[int]], *, new_tokens: int = 0, first: int = 0
@@ -210,8 +219,27 @@ class Reference:
             logits_to_keep=length + 1,
             use_cache=False,
         )
-        logits = output.logits[:, -length - 1 : -1].float()
-        return logits.gather(-1, ids[:, -length:].unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
+        logits, taken = output.logits[:, -length - 1 : -1], ids[:, -length:]
+        return torch.stack([_log_prob(row, tokens) for row, tokens in zip(logits, taken, strict=True)])
+
+
+def _log_prob(logits: Tensor, tokens: Tensor) -> Tensor:
+    """log p of tokens [T] under logits [T, V]: row by row, whole batches in float32 would be memory to no purpose."""
+    return logits.float().log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+
+
+def _require_text(number: int, text: object) -> None:
+    """Raise a UserError for a prompt that is no text, no Unicode, or empty."""
+    if not isinstance(text, str):
+        raise UserError(f"prompt {number} is of type {type(text).__name__}, not text")
+    if not text.strip():
+        raise UserError(f"prompt {number} is empty; a language model needs something to go on from")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"prompt {number} is not valid Unicode (character {error.start} is half a surrogate pair); read it as UTF-8"
+        ) from error
 
 
 def left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from vgf.errors import UserError
 from vgf.language.decoding import Samples
+from vgf.language.hub import UNREADABLE, first_line
 from vgf.language.reference import Reference
 
 __all__ = ["RewardModel", "load_reward"]
@@ -149,10 +151,10 @@ def load_reward(name: str, path: Path, device: torch.device, dtype: torch.dtype,
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype)
+        model = AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} holds no reward model ({str(error).splitlines()[0]})") from error
+    except (*UNREADABLE, SafetensorError) as error:
+        raise UserError(f"{path} holds no reward model ({first_line(error)})") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return RewardModel(name, model.to(device), tokenizer, max_length)

@@ -88,6 +88,7 @@ class TextConfig:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    stop: list[str] = field(default_factory=list)  # a text ends before the first of these strings
     batch: int = 12  # prompts decoded side by side
     seeds: int = 3  # of the noise in evaluation
     reward: RewardConfig = field(default_factory=RewardConfig)

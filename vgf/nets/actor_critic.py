@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from vgf.nets.extras import EXTRAS
 from vgf.nets.mlp import MLP
 from vgf.nets.sources import SOURCES
 
-__all__ = ["ActorCritic", "Critics", "NetSizes", "network_of", "trained_networks"]
+__all__ = ["ActorCritic", "Conditional", "Critics", "NetSizes", "network_of", "trained_networks"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,30 @@ class NetSizes:
         return self.chunk * self.action
 
 
+class Conditional:
+    """A function of a context and more: call it with both, or give it the context first.
+
+    ``f.given(context, N)(x)`` equals ``f(context.repeat_interleave(N, 0), x)`` within rounding, and computes what the
+    context alone decides once, however many x follow.
+    """
+
+    def __init__(self, whole: Callable[..., Tensor], given: Callable[[Tensor, int], Callable[..., Tensor]]) -> None:
+        self.whole, self.given = whole, given
+
+    def __call__(self, context: Tensor, *rest: Tensor) -> Tensor:
+        return self.whole(context, *rest)
+
+
+def _critic(net: MLP) -> Conditional:
+    """Heads of Q(s, x): s [K, S], x [K, D] -> [E, K]."""
+
+    def given(s: Tensor, times: int) -> Callable[[Tensor], Tensor]:
+        rest = net.given(s, times)
+        return lambda x: rest(x).squeeze(-1)
+
+    return Conditional(lambda s, x: net(torch.cat([s, x], dim=-1)).squeeze(-1), given)
+
+
 class Critics(nn.Module):
     """Critics Q_e(s, x), their Polyak target, and V(s)."""
 
@@ -64,13 +88,15 @@ class Critics(nn.Module):
         self.v = MLP(sizes.observation, 1, hidden, activation=sizes.activation)
         self.q_target = copy.deepcopy(self.q).requires_grad_(False)
 
-    def critic(self, s: Tensor, x: Tensor) -> Tensor:
+    @property
+    def critic(self) -> Conditional:
         """Online critics: s [K, S], x [K, D] -> [E, K]."""
-        return self.q(torch.cat([s, x], dim=-1)).squeeze(-1)
+        return _critic(self.q)
 
-    def target_critic(self, s: Tensor, x: Tensor) -> Tensor:
+    @property
+    def target_critic(self) -> Conditional:
         """Polyak-averaged critics: s [K, S], x [K, D] -> [E, K]."""
-        return self.q_target(torch.cat([s, x], dim=-1)).squeeze(-1)
+        return _critic(self.q_target)
 
     def value(self, s: Tensor) -> Tensor:
         """State value: s [K, S] -> [K]."""
@@ -104,9 +130,10 @@ class ActorCritic(Critics):
         """What carries noise to actions: the trained policy, or else the reference."""
         return self.flow if self.policy is None else self.policy
 
-    def velocity(self, s: Tensor, x: Tensor, t: Tensor) -> Tensor:
+    @property
+    def velocity(self) -> Conditional:
         """Velocity of the source: s [K, S], x [K, D], t [K, 1] -> [K, D]."""
-        return self.source.velocity(s, x, t)
+        return Conditional(self.source.velocity, self.source.velocity_given)
 
     @torch.no_grad()
     def update_target(self, rate: float) -> None:

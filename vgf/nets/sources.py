@@ -8,6 +8,9 @@ Whatever carries the noise, transport rules see a velocity and a number of Euler
 ``one_step``       a map a = g(s, x_0) (FQL): v = g(s, x) - x            one step
 ``deterministic``  a = mu(s), whatever the noise (ReBRAC): v = mu(s) - x    one step
 
+``velocity_given`` binds the observations, each for N rows of x, and leaves a function of x and t: what the
+observation alone decides is computed once, not again for every particle and step.
+
 A source's ``steps`` are the Euler steps it takes (None: as configured). ``linear_path``: its velocity is that of flow
 matching, where x_0 and x_1 are independent; rules that sample the posterior of x_1 need one.
 """
@@ -15,7 +18,7 @@ matching, where x_0 and x_1 are independent; rules that sample the posterior of 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -24,6 +27,8 @@ from torch import Tensor, nn
 from vgf.nets.mlp import MLP, time_embedding
 
 __all__ = ["SOURCES", "Deterministic", "Flow", "Gaussian", "OneStep"]
+
+Conditioned = Callable[[Tensor, Tensor], Tensor]  # x [K, D], t [K, 1] -> [K, D]
 
 _TIME_FEATURES = 16
 _LOG_STD = (-5.0, 1.0)
@@ -40,6 +45,10 @@ class Flow(MLP):
 
     def velocity(self, s: Tensor, x: Tensor, t: Tensor) -> Tensor:
         return self(torch.cat([s, x, time_embedding(t)], dim=-1))[0]
+
+    def velocity_given(self, s: Tensor, times: int) -> Conditioned:
+        rest = self.given(s, times)
+        return lambda x, t: rest(torch.cat([x, time_embedding(t)], dim=-1))[0]
 
 
 class Gaussian(MLP):
@@ -58,10 +67,12 @@ class Gaussian(MLP):
         return mean, low + (high - low) * torch.sigmoid(log_std)
 
     def velocity(self, s: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        mean, log_std = self.moments(s)
+        return self.velocity_given(s, 1)(x, t)
+
+    def velocity_given(self, s: Tensor, times: int) -> Conditioned:
+        mean, log_std = (moment.repeat_interleave(times, dim=0) for moment in self.moments(s))
         std = log_std.exp()
-        noise = (x - t * mean) / (1 - t + t * std)
-        return mean + (std - 1) * noise
+        return lambda x, t: mean + (std - 1) * ((x - t * mean) / (1 - t + t * std))
 
 
 class OneStep(MLP):
@@ -78,6 +89,10 @@ class OneStep(MLP):
 
     def velocity(self, s: Tensor, x: Tensor, t: Tensor) -> Tensor:
         return self.action(s, x) - x
+
+    def velocity_given(self, s: Tensor, times: int) -> Conditioned:
+        rest = self.given(s, times)
+        return lambda x, t: rest(x)[0] - x
 
 
 class Deterministic(nn.Module):
@@ -98,7 +113,11 @@ class Deterministic(nn.Module):
         return self.target(s)[0].tanh()
 
     def velocity(self, s: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        return self.action(s) - x
+        return self.velocity_given(s, 1)(x, t)
+
+    def velocity_given(self, s: Tensor, times: int) -> Conditioned:
+        action = self.action(s).repeat_interleave(times, dim=0)
+        return lambda x, t: action - x
 
 
 SOURCES: dict[str, Any] = {"flow": Flow, "gaussian": Gaussian, "one_step": OneStep, "deterministic": Deterministic}

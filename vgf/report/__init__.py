@@ -34,11 +34,11 @@ from vgf.report.points import (
     with_measurements,
     with_scale,
 )
+from vgf.report.table import aligned
 from vgf.scale import read_scale
 
 __all__ = ["Point", "draw_curve", "read_evaluations", "summarise", "terminal_table", "write_html", "write_report"]
 
-_LEFT = {"method", "95 % interval", ""}  # columns of words; numbers are aligned at their right end
 _OFFLINE = {"critic gain": "value_gain", "judge gain": "judge_gain", "W2": "w2"}  # on held-out states
 
 
@@ -108,13 +108,8 @@ def terminal_table(points: Sequence[Point], *, configured: Configured) -> str:
         **({"ms/decision": column_text(points, "milliseconds")} if known(points, "milliseconds") else {}),
         "": lambda p: f"{'<- ' if is_configured(p, configured) else ''}{remark(p, best, configured)}",
     }
-    table = [list(columns), *([cell(point) for cell in columns.values()] for point in points)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    sides = [str.ljust if name in _LEFT else str.rjust for name in columns]
-    aligned = [[side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)] for row in table]
-    lines = ["  ".join(row).rstrip() for row in aligned]
     told = f"{episodes_text(points)} episodes a line" if known(points, "score") else "held-out states, nothing played"
-    return "\n".join([f"step {points[0].step:,}, {told}", *lines])
+    return "\n".join([f"step {points[0].step:,}, {told}", *aligned(columns, points)])
 
 
 def _scores(points: Sequence[Point]) -> dict[str, Callable[[Point], str]]:

@@ -87,7 +87,8 @@ class TextFields(Fields):
             raise ApiError(400, said, "temperature")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ApiError(400, f"top_p={self.top_p:g} is out of range; it is above 0 and at most 1", "top_p")
-        return Sampling(tokens, temperature, own.top_k, own.top_p if self.top_p is None else self.top_p)
+        top_p = own.top_p if self.top_p is None else self.top_p
+        return Sampling(tokens, temperature, own.top_k, top_p, (*own.stop, *self.stops()))
 
     def length(self) -> tuple[int | None, str]:
         """The number of tokens asked for, and the field that says so."""

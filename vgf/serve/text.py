@@ -160,6 +160,7 @@ class TextService:
             said = f"{len(prompts)} prompts of {count} choices are more than this server's limit of {self.limits.rows}"
             raise ApiError(400, said, "n" if len(prompts) == 1 else "prompt")
         sampling = asked.sampling(self.policy.sampling, self.limits)
+        asked.stop = list(sampling.stop)  # the run's own among them
         self._require_fit(prompts, sampling.new_tokens)
         particles = asked.particles or min(self.policy.method.transport.particles, self.limits.particles)
         method = self.decoder.method(particles)

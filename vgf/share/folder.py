@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from vgf.checkpoint import latest_step, load_checkpoint
+from vgf.checkpoint import load_checkpoint
 from vgf.config import Config
 from vgf.errors import UserError
 from vgf.files import atomic_write_text, writing
@@ -65,8 +65,7 @@ def fill_folder(run_dir: Path, target: Path, *, repo: str, licence: str, with_re
 
 def _networks(run_dir: Path, target: Path) -> None:
     """The newest checkpoint, checked against its manifest, without the optimiser's state."""
-    load_checkpoint(run_dir)
-    name = f"checkpoints/step-{latest_step(run_dir):09d}"
+    name = f"checkpoints/step-{load_checkpoint(run_dir).step:09d}"
     (target / name).mkdir(parents=True)
     for file in ("networks.safetensors", "manifest.json"):
         shutil.copyfile(run_dir / name / file, target / name / file)

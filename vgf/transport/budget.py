@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from vgf.errors import UserError
 
-__all__ = ["Budget"]
+__all__ = ["MOST_STEPS", "Budget"]
+
+MOST_STEPS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,13 @@ class Budget:
                 raise UserError(f"budget.{name}={amount!r} is not a budget; give a number of 0 or more")
             if math.isinf(amount) and name != "radius":
                 raise UserError(f"budget.{name}={amount!r} is unbounded; give a finite number")
+        if self.steps is not None and self.steps > MOST_STEPS:
+            raise UserError(f"budget.steps={self.steps!r} would take for ever; give {MOST_STEPS:,} or less")
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether this is the reference: no step, or steps of no size."""
+        return self.steps == 0 or self.size == 0
 
     def filled(self, default: Budget) -> Budget:
         """Return this budget with every field that is None taken from ``default``."""

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from vgf.errors import UserError
+from vgf.transport.gradient import gradient_beside
 from vgf.transport.kernels import svgd_direction
-from vgf.transport.landscape import Landscape, Velocity, aggregate_heads, gradient_of
+from vgf.transport.landscape import Landscape, Velocity, aggregate_heads
 from vgf.transport.posterior import PosteriorSampler, glass_sampler
 
 __all__ = [
@@ -54,6 +55,12 @@ def amortised(scene: Landscape, x: Tensor, *, gradient: Callable[[Tensor, Tensor
 # --- inside the flow: (v, g)(x_t, k) --------------------------------------------------------------
 
 
+def _with_velocity(value: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) -> tuple[Tensor, Tensor]:
+    """(v, g) of a function that returns (value, v)."""
+    g, v = gradient_beside(value, x)
+    return v, g.nan_to_num(0.0, 0.0, 0.0)
+
+
 def denoised(scene: Landscape, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """QGF (eqs. 7, 9): grad Q at the denoised estimate, its Jacobian taken to be the identity.
 
@@ -70,15 +77,16 @@ def denoised_jacobian(scene: Landscape, x: Tensor, k: int, *, straight_through: 
     ``straight_through=False`` differentiates the clip, which zeroes saturated coordinates (QGF);
     ``True`` lets the gradient pass it (QPILOTS).
     """
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
+
+    def value(x: Tensor) -> tuple[Tensor, Tensor]:
         v = scene.velocity(x, k)
         estimate = scene.denoised(x, v, k)
         clipped = scene.clip(estimate)
         if straight_through:
             clipped = estimate + (clipped - estimate).detach()
-        g = gradient_of(scene.value(clipped).sum(), x)
-    return v.detach(), g
+        return scene.value(clipped).sum(), v
+
+    return _with_velocity(value, x)
 
 
 def noisy(scene: Landscape, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -88,12 +96,13 @@ def noisy(scene: Landscape, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def bptt(scene: Landscape, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """BPTT (QGF, eq. 6): grad of Q at the end of the reference ODE, back through all its remaining steps."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
+
+    def value(x: Tensor) -> tuple[Tensor, Tensor]:
         v = scene.velocity(x, k)
         end = scene.carry(x + v / scene.flow_steps, start=k + 1)
-        g = gradient_of(scene.value(scene.clip(end)).sum(), x)
-    return v.detach(), g
+        return scene.value(scene.clip(end)).sum(), v
+
+    return _with_velocity(value, x)
 
 
 def noise_conditioned(scene: Landscape, x: Tensor, k: int, *, noisy_critic: Velocity) -> tuple[Tensor, Tensor]:
@@ -134,20 +143,23 @@ def posterior(
         samples: M, >= 1.
         tau: inverse temperature, > 0; with a single sample it only scales the gradient.
     """
+    _require_number("samples", samples, int)
+    _require_number("tau", tau, (int, float))
+    _require_number("seed", seed, int)
     if samples < 1 or not tau > 0:
         raise UserError(f"samples={samples} must be 1 or more, tau={tau} greater than 0")
     generator = torch.Generator().manual_seed(seed * 1_000_003 + k)
     eps = torch.randn(samples, 1, x.shape[-1], generator=generator, dtype=x.dtype).to(x.device)
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
+
+    def value(x: Tensor) -> tuple[Tensor, Tensor]:
         flat, t = x.flatten(0, 1), scene.time(x, k)
-        v = scene.velocity(x, k)
         values = []
         for noise in eps:
             clean = sampler(scene.context, flat, t, noise.expand_as(flat)).view(x.shape)
             values.append(tau * scene.value(clean + (scene.clip(clean) - clean).detach()))
-        g = gradient_of((torch.stack(values).logsumexp(0) - math.log(samples)).sum(), x)
-    return v.detach(), g
+        return (torch.stack(values).logsumexp(0) - math.log(samples)).sum(), scene.velocity(x, k)
+
+    return _with_velocity(value, x)
 
 
 def posterior_glass(
@@ -158,7 +170,13 @@ def posterior_glass(
     The reference that a learned map is measured against; it costs samples * inner_steps velocities a step.
     """
     assert scene.velocity_field is not None
+    _require_number("inner_steps", inner_steps, int)
     if inner_steps < 1:
         raise UserError(f"inner_steps={inner_steps} must be 1 or more")
     sampler = glass_sampler(scene.velocity_field, inner_steps)
     return posterior(scene, x, k, sampler=sampler, samples=samples, tau=tau, seed=seed)
+
+
+def _require_number(name: str, value: object, kind: type | tuple[type, ...]) -> None:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise UserError(f"{name}={value!r} is not a {'whole ' if kind is int else ''}number")

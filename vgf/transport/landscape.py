@@ -9,18 +9,34 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from vgf.errors import UserError
+from vgf.transport.gradient import gradient_at
 
-__all__ = ["Critic", "Landscape", "Velocity", "aggregate_heads", "check_aggregate"]
+__all__ = ["Critic", "Landscape", "Velocity", "aggregate_heads", "bind", "check_aggregate"]
 
 Critic = Callable[[Tensor, Tensor], Tensor]  # context [K, ...], x [K, D] -> heads [E, K]
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]  # context [K, ...], x [K, D], t [K, 1] -> [K, D]
 
+F = TypeVar("F", bound=Callable[..., Tensor])
+
 _MEAN_MINUS_STD = re.compile(r"mean ?- ?(\d*\.?\d+) ?\*? ?std")
+
+
+def bind(function: F, context: Tensor, particles: int) -> F:
+    """Give a critic or velocity its contexts [B, ...], each for N rows of x, where it offers ``given``.
+
+    The result is called like the function itself and does not look at its context any more: what that alone decides
+    is computed once for all particles, Euler steps and moves. A function without ``given`` is returned as it is.
+    """
+    if not hasattr(function, "given"):
+        return function
+    rest = function.given(context, particles)
+    return cast(F, lambda _, *x: rest(*x))
 
 
 def aggregate_heads(heads: Tensor, how: str) -> Tensor:
@@ -119,15 +135,4 @@ class Landscape:
 
         Non-finite entries become zero: a particle does not follow a gradient that is not a number.
         """
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            objective = (of or self.value)(x).sum()
-            return gradient_of(objective, x)
-
-
-def gradient_of(objective: Tensor, x: Tensor) -> Tensor:
-    """d objective / d x, zero where the objective does not depend on x."""
-    if not objective.requires_grad:
-        return torch.zeros_like(x)  # a constant value moves nothing
-    (g,) = torch.autograd.grad(objective, x, allow_unused=True)
-    return torch.zeros_like(x) if g is None else g.nan_to_num(0.0, 0.0, 0.0)
+        return gradient_at(lambda x: (of or self.value)(x).sum(), x).nan_to_num(0.0, 0.0, 0.0)

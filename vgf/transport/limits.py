@@ -15,7 +15,12 @@ from torch import Tensor
 from vgf.transport.distance import travelled
 from vgf.transport.landscape import Landscape
 
-__all__ = ["Gate", "kept_best", "within_radius"]
+__all__ = ["Gate", "finite_or", "kept_best", "within_radius"]
+
+
+def finite_or(moved: Tensor, stayed: Tensor) -> Tensor:
+    """``moved``, but ``stayed`` for entries that are no number: a huge gradient can take a network out of its range."""
+    return torch.where(moved.isfinite(), moved, stayed)
 
 
 def within_radius(particles: Tensor, twins: Tensor, radius: float | None) -> Tensor:

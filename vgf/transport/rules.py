@@ -22,8 +22,8 @@ from vgf.errors import UserError, did_you_mean
 from vgf.transport import fields
 from vgf.transport.budget import Budget
 from vgf.transport.distance import travelled
-from vgf.transport.landscape import Critic, Landscape, Velocity
-from vgf.transport.limits import Gate, kept_best, within_radius
+from vgf.transport.landscape import Critic, Landscape, Velocity, bind
+from vgf.transport.limits import Gate, finite_or, kept_best, within_radius
 from vgf.transport.steps import make_step
 
 __all__ = ["RULES", "Moved", "Rule", "get_rule", "transport"]
@@ -98,7 +98,7 @@ class Moved:
     Attributes:
         particles: [B, N, D], inside the box.
         twins: [B, N, D], the same noise carried by the reference alone; None when not asked for.
-        values: [B, N], aggregated critic value of the particles.
+        values: [B, N], aggregated critic value of the particles; NaN when not asked for.
         travelled: [B, N], RMS distance per coordinate from the twins; NaN without twins.
     """
 
@@ -129,6 +129,7 @@ def transport(
     gate: float | None = None,
     keep_best: bool = False,
     twins: bool = True,
+    values: bool = True,
     **rule_options: Any,
 ) -> Moved:
     """Move particles along value gradients, as far as the budget allows.
@@ -142,7 +143,8 @@ def transport(
         start: [B, N, D]. Noise for rules inside the flow; samples of the reference for the others
             (or noise, with ``start_is_noise=True`` and a velocity).
         budget: how far; fields left None take the rule's default.
-        critic: (context [K, ...], x [K, D]) -> heads [E, K], differentiable in x.
+        critic: (context [K, ...], x [K, D]) -> heads [E, K], differentiable in x. A critic or velocity that also
+            offers ``given(context [B, ...], N)``, the function of the rest alone, has its contexts bound once.
         velocity: (context [K, ...], x [K, D], t [K, 1]) -> [K, D], the reference flow.
         flow_steps: Euler steps of the reference flow, >= 1.
         aggregate: ``min``, ``mean`` or ``mean-RHO*std`` over the E heads.
@@ -157,6 +159,7 @@ def transport(
         keep_best: a particle that the move did not make more valuable stays with its twin.
         twins: compute the twins of rules inside the flow (one more pass through the reference);
             needed for ``travelled``, and computed anyway where a limit needs them.
+        values: compute the particles' values (one more pass through the critic).
         **rule_options: the field's own options (``get_rule(rule).options``).
 
     Raises:
@@ -165,9 +168,10 @@ def transport(
     row = get_rule(rule)
     _check(row, rule, context, start, velocity, flow_steps, alpha, bandwidth, (low, high), gate, rule_options)
     budget = budget.filled(row.budget)
+    count = start.shape[1]
     scene = Landscape(
-        context.repeat_interleave(start.shape[1], dim=0),
-        critic, velocity, flow_steps, aggregate, low, high, alpha, bandwidth,
+        context.repeat_interleave(count, dim=0), bind(critic, context, count),
+        velocity and bind(velocity, context, count), flow_steps, aggregate, low, high, alpha, bandwidth,
     )  # fmt: skip
     field = functools.partial(row.field, scene, **rule_options)
     move = make_step(step or row.step)
@@ -176,7 +180,7 @@ def transport(
         is_noise = row.where == "inside" if start_is_noise is None else start_is_noise
         return scene.clip(scene.carry(start) if is_noise else start)
 
-    stays = row.where == "nowhere" or budget.steps == 0 or budget.size == 0
+    stays = row.where == "nowhere" or budget.is_zero
     limited = budget.radius is not None or gate is not None or keep_best
     inside = row.where == "inside" and not stays
     twin = reference() if twins or limited or not inside else None
@@ -188,19 +192,18 @@ def transport(
         assert twin is not None
         x = twin if stays else _move_after(scene, field, move, twin, budget, stop)
 
-    if twin is None:
-        return Moved(x, None, scene.value(x), x.new_full(x.shape[:2], float("nan")))
-    x = stop.settle(within_radius(x, twin, budget.radius))
-    if keep_best:
-        x = kept_best(scene, x, twin)
-    return Moved(x, twin, scene.value(x), travelled(x, twin))
+    if twin is not None:
+        x = stop.settle(within_radius(x, twin, budget.radius))
+        x = kept_best(scene, x, twin) if keep_best else x
+    unknown = x.new_full(x.shape[:2], float("nan"))
+    return Moved(x, twin, scene.value(x) if values else unknown, unknown if twin is None else travelled(x, twin))
 
 
 def _move_after(scene: Landscape, field: Callable, move: Callable, twin: Tensor, budget: Budget, stop: Gate) -> Tensor:
     """Climb from clean particles: x <- clip(x + size * step(g(x)))."""
     x = twin
     for _ in range(budget.steps or 0):
-        proposal = scene.clip(x + budget.size * move(field(x), None, None))
+        proposal = finite_or(scene.clip(x + budget.size * move(field(x), None, None)), x)
         proposal = within_radius(proposal, twin, budget.radius)
         x = stop.choose(proposal, x, at=proposal)
     return x
@@ -217,7 +220,7 @@ def _move_inside(
         v, g = field(x, k)
         bend = budget.size * move(g, v, k / scene.flow_steps)
         bend = stop.choose(bend, torch.zeros_like(bend), at=scene.clip(scene.denoised(x, v, k)))
-        x = x + (v + bend) / scene.flow_steps
+        x = finite_or(x + (v + bend) / scene.flow_steps, x)
     return scene.clip(x)
 
 

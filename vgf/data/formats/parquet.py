@@ -18,6 +18,7 @@ from vgf.data.formats.source import Source
 from vgf.data.formats.table import read_table
 from vgf.data.recording import Recording
 from vgf.errors import UserError
+from vgf.files import is_plain_name
 
 __all__ = ["read_arrow", "read_parquet", "read_parquet_folder", "read_saved_dataset"]
 
@@ -54,7 +55,10 @@ def read_saved_dataset(source: Source) -> Recording:
             raise source.complaint("this DatasetDict has no 'train' split; name the folder of one of its splits")
     with source.library("state.json"):
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        files = [folder / part["filename"] for part in state["_data_files"]]
+        names = [part["filename"] for part in state["_data_files"]]
+    if odd := [name for name in names if not is_plain_name(name)]:
+        raise source.complaint(f"state.json names {odd[0]!r:.100}, which is no file of its own folder")
+    files = [folder / name for name in names]
     return _read(source, files, _open_arrow, "Hugging Face data set")
 
 

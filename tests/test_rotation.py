@@ -1,0 +1,78 @@
+"""Rotation: the last two checkpoints stay, the best, and every k-th; what is best the run's own files say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vgf.checkpoint import load_checkpoint, save_checkpoint
+from vgf.rotation import best_step, kept_steps, scores_of
+
+STEPS = st.lists(st.integers(1, 200), unique=True, min_size=1)
+
+
+@given(STEPS, st.none() | st.integers(1, 50), st.data())
+def test_what_stays(steps, every, data):
+    best = data.draw(st.none() | st.sampled_from(steps))
+    kept = kept_steps(steps, best, every)
+    assert kept <= set(steps)
+    assert {*sorted(steps)[-2:], *([best] if best else [])} <= kept
+    others = kept - set(sorted(steps)[-2:]) - {best}
+    assert others == {s for s in steps if every and s % every == 0} - set(sorted(steps)[-2:]) - {best}
+
+
+def test_the_best_is_the_highest_and_of_equal_ones_the_latest():
+    assert best_step([1, 2, 3], {1: 5.0, 2: 7.0, 3: 7.0, 9: 100.0}) == 3
+    assert best_step([1, 2], {}) is None
+
+
+def evaluated(run_dir: Path, rows: list[tuple[int, str, float, float]]) -> None:
+    lines = [f"{step},{method},{budget},0,{value}" for step, method, budget, value in rows]
+    (run_dir / "eval.csv").write_text("\n".join(["step,method,budget,episode,return", *lines, ""]))
+
+
+def logged(run_dir: Path, rows: list[dict]) -> None:
+    (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_evaluations_on_the_way_are_compared_at_the_points_they_share(tmp_path):
+    logged(tmp_path, [{"step": 10, "validation/flow/loss": 0.0}])
+    rows = [(10, "qgf", 0.1, 1.0), (20, "qgf", 0.1, 4.0), (20, "qgf", 0.1, 2.0), (20, "vgf", 3.0, -100.0)]
+    evaluated(tmp_path, rows)
+    assert scores_of(tmp_path, [10, 20]) == {10: 1.0, 20: 3.0}
+    evaluated(tmp_path, [(10, "qgf", 0.1, 1.0), (20, "vgf", 3.0, 4.0)])
+    assert scores_of(tmp_path, [10, 20]) == {10: 0.0, 20: 0.0}  # nothing in common: the held-out losses it is
+
+
+def test_without_evaluations_the_held_out_losses_count(tmp_path):
+    assert scores_of(tmp_path, [10]) == {}
+    rows = [{"step": 5, "validation/flow/loss": 1.0, "validation/critic/loss": 2.0, "validation/critic/q_mean": 50.0}]
+    logged(tmp_path, [*rows, {"step": 10, "validation/flow/loss": 2.5, "critic/loss": 9.0}])
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('null\n{"step": 15, "validation/flow/lo')
+    assert scores_of(tmp_path, [4, 5, 9, 12]) == {5: -3.0, 9: -3.0, 12: -2.5}
+
+
+@pytest.mark.parametrize("text", ["", "\0", "step,method\n1,qgf\n", "step,method,budget,return\nx,qgf,0,1\n"])
+def test_a_strange_table_is_no_score(tmp_path, text):
+    (tmp_path / "eval.csv").write_text(text)
+    assert scores_of(tmp_path, [1]) == {}
+
+
+def test_checkpoints_of_a_run_are_rotated(tmp_path):
+    losses = {10: 5.0, 20: 1.0, 30: 4.0, 40: 3.0, 50: 2.0, 60: 9.0}
+    rows = []
+    for step, loss in losses.items():
+        rows.append({"step": step, "validation/flow/loss": loss})
+        logged(tmp_path, rows)
+        save_checkpoint(tmp_path, step, {"w": torch.full((1,), float(step))}, {}, {}, keep_every=30)
+    folder = tmp_path / "checkpoints"
+    there = sorted(int(path.name[5:]) for path in folder.glob("step-*"))
+    assert there == [20, 30, 50, 60]
+    assert (folder / "best").read_text() == "step-000000020\n"
+    assert load_checkpoint(tmp_path).step == 60

@@ -1,0 +1,312 @@
+"""The trainer: networks, optimiser and random streams of one run, and one update on one batch.
+
+What is minimised is a dictionary of terms (``terms.py``) that is handed over; the trainer knows nothing of them.
+
+    draw  ->  losses of all terms, and of the judge on held-out data  ->  one Adam step  ->  target networks follow
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint, written_by
+from vgf.config import Config, TrainConfig
+from vgf.data.store import Store
+from vgf.errors import UserError
+from vgf.identity import config_sha256
+from vgf.nets import ActorCritic, NetSizes
+from vgf.nets.actor_critic import network_of, trained_networks
+from vgf.problem import Problem
+from vgf.rundir import RunDirectory
+from vgf.speed import Recorder, compiled, precision_context, records
+from vgf.trainers.extra_losses import action_gradient
+from vgf.trainers.judge import judge_losses
+from vgf.trainers.nonfinite import Guard, examine, is_finite, require_finite, summed
+from vgf.trainers.terms import Draw, Losses, Term
+
+__all__ = ["Trainer", "losses_of", "network_sizes"]
+
+_JUDGE_EVERY = 3  # updates; held-out episodes are few, and a judge that is updated each time doubles the cost of one
+_STREAMS = ("batches", "judge")  # random streams of every run; a term that takes spare numbers has one of its own
+
+
+class Trainer:
+    """Networks, optimiser and random streams of one run."""
+
+    def __init__(
+        self,
+        config: Config,
+        problem: Problem,
+        device: torch.device,
+        objective: Mapping[str, Term],
+    ) -> None:
+        self.config = config.train
+        self.objective = objective
+        c = config.train
+        n_step = c.chunk if c.n_step is None else c.n_step
+        store = partial(problem.store, chunk=c.chunk, n_step=n_step, discount=c.discount, device=device)
+        self.data = store(problem.train)
+        self.validation = store(problem.validation) if problem.validation else None
+        torch.manual_seed(config.seed)
+        self.networks = ActorCritic(network_sizes(config, problem, self.data.observation_size)).to(device)
+        if config.train.freeze:
+            for name, parameter in self.networks.named_parameters():
+                parameter.requires_grad_(parameter.requires_grad and not name.startswith(tuple(config.train.freeze)))
+        self.parameters = {k: p for k, p in self.networks.named_parameters() if p.requires_grad}
+        if not self.parameters:
+            raise UserError(f"train.freeze={list(config.train.freeze)} leaves nothing to train")
+        self.judged = any(name.startswith("judge.") for name in self.parameters)
+        stores = [store for store in (self.data, self.validation) if store is not None]
+        fixed = all(store.fixed for store in stores)
+        recorded = records(config.compile, device, fixed=fixed, checked=c.nonfinite == "skip")
+        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=c.learning_rate, fused=True, capturable=recorded)
+        widths = {name: term.spare(self.networks.sizes, c) for name, term in objective.items()}
+        self.spare = {name: width for name, width in widths.items() if width}
+        self.streams = {
+            name: torch.Generator(device).manual_seed(config.seed + (zlib.crc32(name.encode()) << 32))
+            for name in (*_STREAMS, *self.spare)
+        }
+        self.streams["batches"].manual_seed(config.seed)
+        self.compile = config.compile
+        self.loss: Callable[..., Losses] = compiled(self._loss, config.compile)
+        self.recorder = Recorder(lambda: self.update(self.data), self.streams.values()) if recorded else None
+        self.last_step = config.total_steps
+        self.inherited: set[str] = set()  # networks that were trained before this call
+        self.origin = {
+            "config_sha256": config_sha256(config),
+            "seeds": {"run": config.seed, "data": config.data.seed, "evaluation": config.eval.seed},
+        }
+        self.extra_state: dict[str, Tensor] = {}  # of trainers that have more to remember than the loop knows
+        self.guard = Guard(c.nonfinite)
+        self.trainer_name = config.trainer
+        self.step = 0
+        self.seconds = 0.0  # of training, over all calls that went on with this run
+
+    def begin(self, config: Config, run: RunDirectory) -> None:
+        """Go on from the run's checkpoint, or start from the networks of ``config.init``, or from new ones."""
+        self.guard.folder = run.path / "nonfinite"
+        if latest_step(run.path) is not None:
+            self.restore(run.path)
+        elif config.init:
+            self.start_from(Path(config.init))
+
+    def advance(self) -> Losses | None:
+        """What one turn of the loop does: an update, or a launch of several. None when it made no update."""
+        if self.recorder is None:
+            return self.update(self.data)
+        begin = self.step
+        losses, made = self.recorder.run(
+            phase=begin % _JUDGE_EVERY, count=min(self.config.updates_per_launch, self._until_due())
+        )
+        self.step = begin + made  # a replay does not count for itself
+        return losses
+
+    def _until_due(self) -> int:
+        """Updates until the next log entry, checkpoint or the end."""
+        every = self.config.log_every, self.config.save_every
+        return min(self.last_step - self.step, *(n - self.step % n for n in every))
+
+    def update(self, data: Store) -> Losses | None:
+        """One gradient step on one batch, then the target networks follow; None where the batch was left out.
+
+        Raises:
+            UserError: a loss or gradient that is not finite, unless ``train.nonfinite=skip``.
+        """
+        draw, held_out = self.draws(data)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = self._gradients(draw, held_out)
+        if self.recorder is None and not is_finite(summed(losses), self.parameters.values()):
+            self.refuse(draw, held_out)
+            self.step += 1
+            return None
+        self.optimizer.step()
+        self.networks.update_target(self.config.target_rate)
+        self.step += 1
+        return losses
+
+    def draws(self, data: Store) -> tuple[Draw, Draw | None]:
+        """What the next update is computed from, and what its judge learns from when it is the judge's turn."""
+        draw = self.draw(data, self.streams["batches"], self.streams)
+        held_out = None
+        if self.validation is not None and self.judged and self.step % _JUDGE_EVERY == 0:
+            held_out = self.draw(self.validation, self.streams["judge"])
+        return draw, held_out
+
+    def _gradients(self, draw: Draw, held_out: Draw | None) -> Losses:
+        """Mean losses of the micro-batches; their gradients add up to that of the whole batch."""
+        count = self.config.accumulate
+        held = held_out.split(count) if held_out else [None] * count
+        parts: list[Losses] = []
+        for micro, micro_held in zip(draw.split(count), held, strict=True):
+            with precision_context(self.data.device, self.config.precision):
+                losses = self.loss(micro, micro_held)
+            (summed(losses) / count).backward()
+            parts.append({name: loss.detach() for name, loss in losses.items()})
+        return parts[0] if count == 1 else {k: torch.stack([part[k] for part in parts]).mean(0) for k in parts[0]}
+
+    def refuse(self, draw: Draw, held_out: Draw | None) -> None:
+        """Say what is not finite in an update on these draws, and keep it for replay.
+
+        Raises:
+            UserError: unless ``train.nonfinite=skip``.
+        """
+
+        def losses(draw: Draw, held_out: Draw | None) -> Losses:
+            with precision_context(self.data.device, self.config.precision):
+                return self._loss(draw, held_out)
+
+        finding = examine(self.networks, self.parameters, losses, draw, held_out, self.step)
+        facts = {"sizes": vars(self.networks.sizes), "trained": sorted(self.parameters), "trainer": self.trainer_name}
+        self.guard.refuse(finding, self.networks, {"draw": draw, "held_out": held_out}, facts)
+
+    def draw(self, data: Store, generator: torch.Generator, spare: Mapping[str, torch.Generator] | None = None) -> Draw:
+        """All random numbers of one update; those of single terms come from streams of their own.
+
+        So which extras are trained changes neither batches, nor reference, nor critic.
+        """
+        size, device = self.config.batch_size, data.device
+        data.seek(self.step)
+        batch = data.sample(size, generator)
+        noise = torch.randn(size, batch.actions.shape[1], generator=generator, device=device)
+        grid = self.config.flow_steps
+        t = torch.randint(grid + 1, (size, 1), generator=generator, device=device) / grid
+        extra = {
+            name: torch.randn(size, width, generator=spare[name], device=device)
+            for name, width in self.spare.items()
+            if spare
+        }
+        return Draw(batch, noise, t, extra)
+
+    def _loss(self, draw: Draw, held_out: Draw | None = None) -> Losses:
+        return losses_of(self.networks, self.objective, self.config, draw, held_out)
+
+    def log(self, run: RunDirectory, losses: Losses, rate: float) -> dict[str, float]:
+        """Append the metrics of this step to the run's, and return them."""
+        metrics = self.metrics(losses)
+        timing = {"seconds": round(self.seconds, 2), "steps_per_second": round(rate, 2)}
+        run.log({"step": self.step, **timing, **metrics})
+        return metrics
+
+    def metrics(self, losses: Losses) -> dict[str, float]:
+        """Losses of the last batch, those of held-out episodes, and the size of grad Q (it sets useful budgets)."""
+        named = {k: float(v.detach()) for k, v in losses.items()}
+        if self.config.nonfinite == "skip":
+            named["skipped"] = self.guard.skipped
+        # Streams that depend on the step alone: logging more often leaves training as it is.
+        device = self.data.device
+        spare = {name: torch.Generator(device).manual_seed(self.step + (1 << 32)) for name in self.spare}
+        generator = torch.Generator(device).manual_seed(self.step)
+        draw = self.draw(self.validation or self.data, generator, spare)
+        if self.validation:
+            with torch.no_grad():
+                held_out = self._loss(draw)
+            named |= {f"validation/{k}": float(v) for k, v in held_out.items()}
+        nets = self.networks
+        gradient = action_gradient(
+            lambda s, a: nets.target_critic(s, a).amin(0), draw.batch.observations, draw.batch.actions
+        )
+        named["critic/action_gradient_norm"] = float(gradient.norm(dim=-1).mean())
+        return {k: float(f"{v:.6g}") for k, v in named.items()}
+
+    def save(self, run_dir: Path) -> None:
+        """Write a checkpoint from which training goes on exactly."""
+        require_finite(self.networks, self.step)
+        state = {f"stream.{name}": generator.get_state() for name, generator in self.streams.items()}
+        state |= self.extra_state
+        for name, parameter in self.parameters.items():
+            for key, tensor in self.optimizer.state[parameter].items():
+                state[f"adam.{key}.{name}"] = tensor
+        manifest = {
+            "sizes": vars(self.networks.sizes),
+            "trained": sorted(self.trained | self.inherited),
+            "flow_steps": self.config.flow_steps,
+            "seconds": self.seconds,
+            **self.origin,
+            "skipped": self.guard.skipped,
+        }
+        networks, keep_every = self.networks.state_dict(), self.config.keep_every
+        save_checkpoint(run_dir, self.step, networks, state, manifest, keep_every=keep_every)
+
+    @property
+    def trained(self) -> set[str]:
+        """Networks that this run's updates have changed: parts of :class:`ActorCritic`, extras as ``extras.NAME``."""
+        return {network_of(name) for name, p in self.parameters.items() if self.optimizer.state.get(p)}
+
+    def start_from(self, run_dir: Path) -> None:
+        """Take over the networks that another run has trained; those it does not have stay as they are made.
+
+        Raises:
+            UserError: no checkpoint there, or networks of another build.
+        """
+        theirs = load_checkpoint(run_dir)
+        self._same_build(theirs.manifest["sizes"], f"init={run_dir}", except_for=("extras", "policy", "judge"))
+        self.networks.load_state_dict(theirs.networks, strict=False)
+        self.inherited = set(trained_networks(theirs.manifest, theirs.networks))
+
+    def _same_build(self, sizes: Mapping[str, Any], whose: str, except_for: tuple[str, ...] = ()) -> None:
+        default = vars(NetSizes(0, 0))
+        ours = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self.networks.sizes).items()}
+        for name in ours.keys() - set(except_for):
+            if ours[name] != (theirs := sizes.get(name, default[name])):
+                raise UserError(f"{whose} has networks of another build ({name} {theirs}, here {ours[name]})")
+
+    def restore(self, run_dir: Path) -> None:
+        """Load the run's newest checkpoint: networks, optimiser, random streams, step."""
+        checkpoint = load_checkpoint(run_dir, training=True)
+        self._same_build(checkpoint.manifest["sizes"], str(run_dir))
+        self.networks.load_state_dict(checkpoint.networks)
+        for name, generator in self.streams.items():
+            if f"stream.{name}" not in checkpoint.training:
+                raise UserError(
+                    f"{run_dir} was written by {written_by(checkpoint.manifest)} without its random stream {name}: it "
+                    "can be evaluated, not trained on; train it anew in another run_dir=..."
+                )
+            generator.set_state(checkpoint.training[f"stream.{name}"])
+        for name, parameter in self.parameters.items():
+            if f"adam.step.{name}" in checkpoint.training:  # V(s) has none where no critic trains it
+                self.optimizer.state[parameter] = {
+                    key: checkpoint.training[f"adam.{key}.{name}"].to(parameter.device)
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                }
+        self.inherited = set(checkpoint.manifest.get("trained", ()))
+        self.step = checkpoint.step
+        self.seconds = checkpoint.manifest["seconds"]
+        self.guard.skipped = checkpoint.manifest.get("skipped", 0)
+
+
+def losses_of(
+    nets: ActorCritic, objective: Mapping[str, Term], config: TrainConfig, draw: Draw, held_out: Draw | None = None
+) -> Losses:
+    """Losses of all terms on a draw, and of the judge on a draw from held-out episodes."""
+    losses: Losses = {}
+    for term in objective.values():
+        losses |= term.losses(nets, draw, config)
+    if held_out is not None:
+        losses |= judge_losses(nets, held_out, config)
+    return losses
+
+
+def network_sizes(config: Config, problem: Problem, observation_size: int) -> NetSizes:
+    """Sizes of a run's networks; there is a judge where there are held-out episodes to train it on."""
+    net = config.net
+    return NetSizes(
+        observation=observation_size,
+        action=problem.action_size,
+        chunk=config.train.chunk,
+        hidden=net.hidden,
+        layers=net.layers,
+        heads=net.heads,
+        extras=tuple(net.extras),
+        reference=net.reference,
+        policy=net.policy,
+        judge=net.judge and problem.validation is not None,
+        activation=net.activation,
+        policy_norm=net.policy_norm,
+    )

@@ -13,6 +13,9 @@ import vgf
 from vgf import Budget
 
 httpx = pytest.importorskip("httpx")
+pytest.importorskip("fastapi")
+
+
 OBS = [[0.5, 1.0], [4.0, 8.0], [12.0, 3.0], [2.0, 2.0], [3.0, 9.0]]
 
 
@@ -81,7 +84,6 @@ def test_info_says_what_is_served(control_server: str) -> None:
         ({"observations": [[1.0, "a"]]}, "observations"),
         ({"observations": [[0.0, 0.0]] * 65}, "limit of 64"),
         ({"observations": [1e300, 0.0]}, "not finite"),
-        ({"observations": [1e38, 1e38]}, "overflow"),
         ({"budget": 1e6}, "beyond this server's limit"),
         ({"budget": 1.5, "method": "vgf"}, "whole number"),
         ({"method": "qpilots_m"}, "this run has"),

@@ -20,7 +20,7 @@ from vgf.serve.http import ApiError, error_body, json_response, refusal
 from vgf.serve.limits import Limits
 from vgf.serve.text import TextService
 
-__all__ = ["make_app"]
+__all__ = ["application", "make_app"]
 
 
 def make_app(
@@ -49,6 +49,11 @@ def make_app(
         service = TextService(policy, config, limits, window, name or run_dir.resolve().name)
     else:
         service = ControlService(policy, config, limits, window)
+    return application(service)
+
+
+def application(service: TextService | ControlService) -> FastAPI:
+    """The application of a service: its addresses, /info, and every error as JSON."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

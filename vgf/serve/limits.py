@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from vgf.config import Config, MethodConfig
 from vgf.errors import UserError
@@ -71,7 +72,7 @@ def read_budget(value: object, method: MethodConfig, limits: Limits) -> Budget:
     own = configured_budget(method)
     if value is None:
         return own
-    named = value if isinstance(value, Mapping) else {method.transport.knob: value}
+    named: Mapping[str, Any] = value if isinstance(value, Mapping) else {method.transport.knob: value}
     if unknown := [str(name) for name in named if name not in _FIELDS]:
         raise UserError(f"a budget has steps, size and radius, but no {unknown[0][:60]!r}")
     for name, amount in named.items():

@@ -6,13 +6,11 @@ can put right. :class:`Parser` reads its arguments.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn
 
-from vgf.errors import UserError
+from vgf.arguments import Arguments
 
 __all__ = ["COMMANDS", "Command", "Parser", "dispatch"]
 
@@ -31,6 +29,9 @@ COMMANDS = {
     "doctor": Command("vgf.terminal.doctor", "", "versions, devices, rendering, memory, disk, hubs, compiler"),
     "compare": Command("vgf.report.compare", "RUN RUN ...", "several runs in one figure and page, with intervals"),
     "collect": Command("vgf.report.collect", "DIR", "all runs under a folder in one table: IQM, intervals"),
+    "serve": Command("vgf.serve.command", "RUN", "a run behind HTTP: OpenAI's completions for text, /act for control"),
+    "push": Command("vgf.share.push", "RUN OWNER/NAME", "a finished run to the Hugging Face Hub, with a model card"),
+    "pull": Command("vgf.share.pull", "OWNER/NAME [DIR]", "a run from the Hugging Face Hub"),
     "completion": Command(
         "vgf.terminal.completion", "bash|zsh|fish", "print a script that completes commands and keys"
     ),
@@ -52,13 +53,9 @@ def dispatch(arguments: Sequence[str]) -> bool:
     return True
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, with a mistake as one line like every other."""
+class Parser(Arguments):
+    """Reads a subcommand's arguments."""
 
     def __init__(self, name: str) -> None:
         command = COMMANDS[name]
-        super().__init__(prog=f"vgf {name}", description=f"{command.does[0].upper()}{command.does[1:]}.")
-
-    def error(self, message: str) -> NoReturn:
-        """Raise the complaint as a UserError."""
-        raise UserError(f"{message}; see '{self.prog} --help'")
+        super().__init__(f"vgf {name}", f"{command.does[0].upper()}{command.does[1:]}.")

@@ -2,7 +2,7 @@
 
     mode=train   find or make the data, train reference and critic, evaluate, write the report
     mode=eval    run=DIR: evaluate a finished (or interrupted) run again, at other budgets or with another method
-    a first word of vgf/commands.py (explain, doctor, compare, ...) is a command of its own
+    a first word of vgf/commands.py (explain, serve, push, ...) is a command of its own
 
 Bad input ends with one line on stderr and status 2; Ctrl-C with status 130, SIGTERM with 143, nothing lost: the same
 command goes on. Only one process works in a run directory at a time.
@@ -13,9 +13,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
@@ -31,10 +29,10 @@ from omegaconf import DictConfig, OmegaConf
 from vgf.check import check_config
 from vgf.checkpoint import latest_step
 from vgf.commands import dispatch
-from vgf.complaints import group_options, one_line
+from vgf.complaints import group_options, one_line_errors
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
-from vgf.interrupt import Terminated, raise_on_sigterm
+from vgf.interrupt import raise_on_sigterm
 from vgf.methods import ALL, load_method
 from vgf.probe import write_probe
 from vgf.report.facts import flatten
@@ -55,15 +53,15 @@ _OPEN_KEYS = (  # dictionaries that take new names
 
 def main() -> None:
     """Entry point of the console script and of ``python -m vgf.run``: a subcommand, or a run."""
-    with _one_line_errors():
+    raise_on_sigterm()
+    with one_line_errors():
         if dispatch(sys.argv[1:]):
             return
     given = _with_own_preset(sys.argv[1:])
     sys.argv[1:] = [f"++{a}" if a.startswith(_OPEN_KEYS) else a for a in given]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of printing tracebacks
-    raise_on_sigterm()
     ConfigStore.instance().store(name="schema", node=Config)
-    with _one_line_errors():
+    with one_line_errors():
         _compose_and_launch()
 
 
@@ -76,23 +74,8 @@ def _with_own_preset(given: list[str]) -> list[str]:
 
 @hydra.main(version_base="1.3", config_path="pkg://vgf.configs", config_name="config")
 def _compose_and_launch(composed: DictConfig) -> None:
-    with _one_line_errors():  # inside the job as well: Hydra would report an error there in its own words
+    with one_line_errors():  # inside the job as well: Hydra would report an error there in its own words
         launch(composed, [override.split("=")[0] for override in HydraConfig.get().overrides.task])
-
-
-@contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        print("vgf: stopped", file=sys.stderr)
-        sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
-    except Exception as error:
-        line = one_line(error)
-        if line is None:
-            raise
-        print(f"vgf: {line}", file=sys.stderr)
-        sys.exit(2)
 
 
 def launch(composed: DictConfig, given: list[str]) -> None:

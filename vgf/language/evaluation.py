@@ -43,6 +43,7 @@ class TextPoint:
         method: what its rows are called.
         budget: the number its rows carry: value of the knob, a temperature, or a number of candidates.
         seeds: of the noise; the first so many of the run's.
+        prompts: the first so many of the held-out ones, counted in whole batches; None: all.
         generate: (policy, unmoved) -> the particles, given the reference's.
     """
 
@@ -50,6 +51,11 @@ class TextPoint:
     budget: float
     seeds: int
     generate: Callable[[TextPolicy, Generation, int], Generation]
+    prompts: int | None = None
+
+    def covers(self, place: int, first: int) -> bool:
+        """Whether it is evaluated on this seed, by place, and the batch that begins with this prompt."""
+        return place < self.seeds and (self.prompts is None or first < self.prompts)
 
 
 def moving(
@@ -139,7 +145,7 @@ def evaluate(
         measured = _Batch(policy, unmoved, judges, seed, chosen)
         rows, examples = measured.rows("reference", 0.0, unmoved, measured.twin_scores, place == 0), []
         for point in points:
-            if place < point.seeds:
+            if point.covers(place, batch.first):
                 generation = point.generate(policy, unmoved, seed)
                 scores = measured.scores(generation)
                 rows += measured.rows(point.method, point.budget, generation, scores, place == 0)

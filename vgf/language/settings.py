@@ -102,7 +102,8 @@ class TextConfig:
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     auto_prompts: int = 36  # budget=auto: training prompts on which the judge compares budgets
-    sweep_seeds: int = 1  # of them for the budgets that are not the configured one
+    sweep_seeds: int = 1  # of them for the budgets that are not the configured one, tilt and length
+    sweep_prompts: int | None = 48  # held-out prompts for those, in whole batches; null: all
     controls: list[str] = field(
         default_factory=lambda: ["best_of_n", "temperature", "random", "tilt", "length"]
     )  # evaluated beside the method

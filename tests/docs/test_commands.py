@@ -22,7 +22,7 @@ from tests.tasks.test_llm_presets import _arguments, files  # noqa: F401  a fixt
 
 pytestmark = pytest.mark.slow
 
-PLAYED = ["eval.episodes=2", "eval.environments=2", "eval.processes=1"]
+PLAYED = ["eval.episodes=2", "eval.videos=0", "eval.environments=2", "eval.processes=1"]
 TRAINED = [
     "train.log_every=10",
     "train.save_every=10",

@@ -67,7 +67,7 @@ def train(trainer: str, run_dir: str, changes: dict[str, Any], resume: str = "au
         vgf.run.raise_on_sigterm()
         run = RunDirectory(Path(run_dir))
         with run.held():
-            vgf.run._train(config, Task, module, run, CPU)  # type: ignore[arg-type]
+            vgf.run._train([config], Task, module, [run], CPU)  # type: ignore[arg-type]
 
 
 def evaluate(run_dir: str, methods: list[str]) -> None:

@@ -76,12 +76,16 @@ def _method_points(name: str, config: Config, heads: Heads) -> list[TextPoint]:
     if name != config.method:
         other = load_method(name)
         other.transport.particles = config.transport.particles
-        return [moving(name, other, knob_of(other), config.text.sweep_seeds)]
+        return [_beside(config, moving(name, other, knob_of(other), config.text.sweep_seeds))]
     own = knob_of(config)
-    return [
-        moving(name, config, knob, config.text.seeds if knob == own else config.text.sweep_seeds)
-        for knob in sorted({own, *_sweep(config)} - {0.0})
-    ]
+    others = [moving(name, config, knob, config.text.sweep_seeds) for knob in sorted({*_sweep(config)} - {0.0, own})]
+    mine = [moving(name, config, own, config.text.seeds)] if own else []
+    return mine + [_beside(config, point) for point in others]
+
+
+def _beside(config: Config, point: TextPoint) -> TextPoint:
+    """A point that no claim rests on: fewer seeds and prompts do for the shape of a curve."""
+    return replace(point, prompts=config.text.sweep_prompts)
 
 
 def _random(name: str, config: Config, heads: Heads) -> list[TextPoint]:
@@ -95,7 +99,8 @@ def _length(name: str, config: Config, heads: Heads) -> list[TextPoint]:
     """The same method, guided by nothing but length; only value heads can follow it."""
     if TEXT_RULES[config.transport.rule].value != "heads" or "length" not in heads:
         return []
-    return [moving(name, config, knob_of(config), config.text.sweep_seeds, Values(scorer("length"), heads["length"]))]
+    point = moving(name, config, knob_of(config), config.text.sweep_seeds, Values(scorer("length"), heads["length"]))
+    return [_beside(config, point)]
 
 
 def _sharper(name: str, config: Config, heads: Heads) -> list[TextPoint]:

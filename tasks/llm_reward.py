@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 from typing import Any
 
@@ -44,6 +45,7 @@ from vgf.tasks.llm_workers import evaluate_run, useful_processes
 
 __all__ = ["prepare", "score", "solve"]
 
+_TRACKED = ("proxy", "gold", "second", "nll")
 _PARTS = {"reward": 0.4, "gold": 0.4, "prompts": 0.2}  # of the reviews; no review serves two purposes
 
 
@@ -102,7 +104,7 @@ def prepare(config: Config, device: torch.device) -> TextProblem:
             reviews = parts.get("reward" if name == "reward" else "gold", Reviews((), (), ()))
             found[name] = find_reward(
                 name, settings, reference=folder, reviews=reviews, cache=cache, seed=config.seed, device=device,
-                dtype=precision(config) if name == "reward" else torch.float32,
+                dtype=precision(config),
             )  # fmt: skip
     prompts, chosen = _prompts(config, parts)
     if len(prompts) <= text.held_out:
@@ -167,9 +169,20 @@ def score(config: Config, problem: TextProblem, run: RunDirectory, device: torch
             _write_rows(run.path, rows)
             bar.update()
     atomic_write_text(run.path / "samples.json", json.dumps(example_rows(examples), indent=1) + "\n")
+    _track(run, rows)
     run.note("evaluation", f"{time.perf_counter() - began:.0f} s in {processes} processes")
     table = write_text_report(run.path)
     print(f"\n{table}\n\nreport: {run.path / 'report.html'}\ncurve:  {run.path / 'curve.png'}")
+
+
+def _track(run: RunDirectory, rows: list[dict[str, Any]]) -> None:
+    """Means of what trackers are told, for each method and budget."""
+    groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["method"], row["budget"]), []).append(row)
+    for (method, budget), found in groups.items():
+        columns = {name: [float(row[name]) for row in found if row.get(name) is not None] for name in _TRACKED}
+        run.track_evaluation(0, method, budget, {name: fmean(column) for name, column in columns.items() if column})
 
 
 def _describe(config: Config, problem: TextProblem, run: RunDirectory, picked: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # two cores: test processes must not spin against each other
 os.environ["HYDRA_FULL_ERROR"] = "1"
+os.environ["MUJOCO_GL"] = "disable"  # no films of small runs: drawing takes longer than they do
 
 MAZE = "pointmaze-medium-navigate-singletask-task1-v0"
 

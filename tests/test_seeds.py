@@ -28,7 +28,13 @@ def test_seeds_count_upwards_each_with_a_directory_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"), [({"seeds": 0}, "at least 1"), ({"seeds": 2, "mode": "eval"}, "mode=eval")]
+    ("changes", "said"),
+    [
+        ({"seeds": 0}, "from 1 to 100"),
+        ({"seeds": 10**9}, "from 1 to 100"),
+        ({"seeds": 2, "mode": "eval"}, "mode=eval"),
+        ({"seeds": 2, "train": {"nonfinite": "skip"}}, "nonfinite=stop"),
+    ],
 )
 def test_seeds_that_make_no_sense(changes, said):
     with pytest.raises(UserError, match=said):

@@ -32,6 +32,30 @@ class Walk(gymnasium.Env):
         return np.array([x]), self.x, self.x > 1, self.steps == 12, {"success": float(self.x > 1)}
 
 
+class Plane(gymnasium.Env):
+    """A point in the plane, cut after 7 steps; actions are in a box of their own."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(np.float32([0, -4]), np.float32([1, 4]))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.x, self.steps = self.np_random.uniform(0, 8, 2).astype(np.float32), 0
+        return self.x, {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        assert self.action_space.contains(action)
+        self.x, self.steps = self.x + action, self.steps + 1
+        return self.x, float(-self.x.sum()), False, self.steps == 7, {}
+
+
+def make_plane() -> gymnasium.Env:
+    """A plane with the specification that data sets keep."""
+    if "VgfPlane-v0" not in gymnasium.registry:
+        gymnasium.register("VgfPlane-v0", "tests.toy_env:Plane")
+    return gymnasium.make("VgfPlane-v0", disable_env_checker=True)
+
+
 def make() -> Walk:
     """A healthy one."""
     return Walk()

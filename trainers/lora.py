@@ -220,9 +220,9 @@ def _publish(
         value.fit(config, replace(problem, reference=adapted), RunDirectory(folder))
     except UserError as error:  # a reward that the adapter always earns leaves nothing to predict
         print(f"{name}, round {done}: no value heads for the adapter: {error}")
-    facts = {"settings": _identity(config), "rounds": done, "metrics": [*rows, row]}
-    save_adapter(adapter_path(run.path), model, facts)
-    run.log_missing(facts["metrics"])
+    told = [*rows, row]
+    save_adapter(adapter_path(run.path), model, {"settings": _identity(config), "rounds": done, "metrics": told})
+    run.log_missing(told)
     return adapted
 
 

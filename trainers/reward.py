@@ -11,6 +11,7 @@ that no unfinished completion has).
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def train_reward(
             gradient_checkpointing=False,
             save_strategy="no",
             report_to="none",
+            disable_tqdm=not sys.stderr.isatty(),
             logging_strategy="no",
             seed=seed,
         ),

@@ -28,10 +28,11 @@ from vgf.rundir import RunDirectory
 from vgf.speed import Recorder, compiled, precision_context, records
 from vgf.trainers.extra_losses import action_gradient
 from vgf.trainers.judge import judge_losses
+from vgf.trainers.networks import network_sizes
 from vgf.trainers.nonfinite import Guard, examine, is_finite, require_finite, summed
 from vgf.trainers.terms import Draw, Losses, Term
 
-__all__ = ["Trainer", "losses_of", "network_sizes"]
+__all__ = ["Trainer", "losses_of"]
 
 _JUDGE_EVERY = 3  # updates; held-out episodes are few, and a judge that is updated each time doubles the cost of one
 _STREAMS = ("batches", "judge")  # random streams of every run; a term that takes spare numbers has one of its own
@@ -291,22 +292,3 @@ def losses_of(
     if held_out is not None:
         losses |= judge_losses(nets, held_out, config)
     return losses
-
-
-def network_sizes(config: Config, problem: Problem, observation_size: int) -> NetSizes:
-    """Sizes of a run's networks; there is a judge where there are held-out episodes to train it on."""
-    net = config.net
-    return NetSizes(
-        observation=observation_size,
-        action=problem.action_size,
-        chunk=config.train.chunk,
-        hidden=net.hidden,
-        layers=net.layers,
-        heads=net.heads,
-        extras=tuple(net.extras),
-        reference=net.reference,
-        policy=net.policy,
-        judge=net.judge and problem.validation is not None,
-        activation=net.activation,
-        policy_norm=net.policy_norm,
-    )

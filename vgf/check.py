@@ -16,18 +16,19 @@ from vgf.nets.extras import EXTRAS
 from vgf.nets.mlp import ACTIVATIONS
 from vgf.nets.sources import SOURCES
 from vgf.speed import COMPILE, choose
+from vgf.trackers import tracker_names
 from vgf.transport import Budget, get_rule
 from vgf.transport.landscape import check_aggregate
 from vgf.transport.select import SELECTORS
 from vgf.transport.steps import STEPS
 
-__all__ = ["check_config"]
+__all__ = ["CHOICES", "RANGES", "check_config"]
 
 _SEED = 2**32 - 1
 _LARGEST = 10**15  # of numbers without another limit that count something: beyond, they are no machine integers
 
 # key: (smallest, largest) value; None: no limit
-_RANGES: dict[str, tuple[float | None, float | None]] = {
+RANGES: dict[str, tuple[float | None, float | None]] = {
     "data.transitions": (1, None),
     "data.seed": (0, _SEED),
     "data.held_out": (0, 1),
@@ -72,6 +73,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "eval.seed": (0, _SEED),
     "eval.environments": (1, 1024),
     "eval.processes": (1, 1024),
+    "eval.videos": (0, 1024),
     "transport.particles": (1, None),
     "transport.temperature": (1e-6, None),
     "transport.alpha": (1e-12, None),
@@ -82,7 +84,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "threads": (1, 1024),
 }
 
-_CHOICES = {
+CHOICES = {
     "mode": ("train", "eval"),
     "resume": ("auto", "never"),
     "compile": COMPILE,
@@ -103,7 +105,7 @@ _CHOICES = {
 def check_config(config: Config) -> None:
     """Raise a UserError for the first value that is out of range, naming its key and the range."""
     tree: Any = OmegaConf.structured(config)
-    for key, (low, high) in _RANGES.items():
+    for key, (low, high) in RANGES.items():
         value = OmegaConf.select(tree, key)
         if value is None:
             continue
@@ -112,8 +114,9 @@ def check_config(config: Config) -> None:
         if (low is not None and value < low) or (high is not None and value > high) or not math.isfinite(value):
             limits = f"at least {low}" if high is None else f"between {low} and {high}"
             raise UserError(f"{key}={value} is out of range; it must be {limits}")
-    for key, valid in _CHOICES.items():
+    for key, valid in CHOICES.items():
         choose(key, OmegaConf.select(tree, key), valid)
+    tracker_names(config.tracker)
     for name in config.net.extras:
         choose("net.extras", name, tuple(EXTRAS))
     for name in config.train.freeze:

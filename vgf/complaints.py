@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from importlib import resources
@@ -13,8 +16,25 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
+from vgf.interrupt import Terminated
 
-__all__ = ["config_keys", "group_options", "one_line"]
+__all__ = ["config_keys", "group_options", "one_line", "one_line_errors"]
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process with one line on stderr: status 2 for a user's mistake, 130 for Ctrl-C, 143 for SIGTERM."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        print("vgf: stopped", file=sys.stderr)
+        sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        print(f"vgf: {line}", file=sys.stderr)
+        sys.exit(2)
 
 
 def one_line(error: BaseException) -> str | None:

@@ -26,7 +26,7 @@ class SACConfig:
     environments: int = 4  # played side by side
     updates: int = 2  # gradient steps after a step in each environment
     hidden: int = 128  # width of the two layers of actor and critics
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # of actor and critics
     start: int = 4_000  # environment steps of random actions before the first update
     medium: float = 0.5  # the medium policy is the first to come this share of the way from random to final return
     rollout: int = 50_000  # transitions recorded of the medium and of the final policy
@@ -40,12 +40,16 @@ class DataConfig:
     path: str | None = None  # a data file; its validation file is found beside it
     transitions: int | None = 200_000  # how many to make or use; null: the official size
     seed: int = 0  # of generated episodes
-    folder: str = field(default_factory=lambda: os.environ.get("VGF_DATA", "~/.cache/vgf/data"))
-    mirrors: list[str] = field(default_factory=lambda: ["https://rail.eecs.berkeley.edu/datasets/ogbench"])
+    folder: str = field(
+        default_factory=lambda: os.environ.get("VGF_DATA", "~/.cache/vgf/data")
+    )  # where data sets are kept; the variable VGF_DATA moves it
+    mirrors: list[str] = field(
+        default_factory=lambda: ["https://rail.eecs.berkeley.edu/datasets/ogbench"]
+    )  # tried in this order for OGBench's files
     columns: dict[str, str] = field(default_factory=dict)  # task=custom: standard name -> the file's name
     held_out: float = 0.1  # task=custom: share of the episodes that validate
     action_low: float | None = None  # task=custom: bounds of the data's actions, where they are not [-1, 1]
-    action_high: float | None = None
+    action_high: float | None = None  # with action_low
     rewards: str = "d4rl"  # task=mujoco: d4rl (its transformations, for training alone) | raw
     sac: SACConfig = field(default_factory=SACConfig)
     memory_gb: float | None = None  # shards: resident at a time; null: 1 on a CPU, half of a GPU's free memory
@@ -58,8 +62,8 @@ class DataConfig:
 class NetConfig:
     """Sizes of all networks."""
 
-    hidden: int = 256
-    layers: int = 3
+    hidden: int = 256  # width of every layer
+    layers: int = 3  # hidden layers of every network
     heads: int = 2  # critics in the ensemble
     extras: list[str] = field(default_factory=list)  # for single rules: gradient, noisy, flow_map, optimal
     reference: str = "flow"  # the behaviour-cloned source of particles: flow | gaussian
@@ -73,13 +77,13 @@ class NetConfig:
 class TDConfig:
     """The particles of a TD target (train.critic=td): how the source's actions are moved before they are valued."""
 
-    rule: str = "vgf"
-    particles: int = 10
+    rule: str = "vgf"  # that moves them: a rule of vgf.transport.RULES
+    particles: int = 10  # a next state
     steps: int | None = None  # budget of the move; null: the rule's default
-    size: float | None = None
+    size: float | None = None  # budget of the move; null: the rule's default
     moved_by: str = "online"  # the critic that moves: online | target; the target critic values
     aggregate: str = "mean"  # of the heads that move; train.aggregate is of those that value
-    alpha: float = 0.2
+    alpha: float = 0.2  # of rule=vgf: the gradient is divided by it
 
 
 @dataclass
@@ -96,11 +100,11 @@ class ActorConfig:
 class TrainConfig:
     """One training run of reference flow and critic."""
 
-    steps: int = 25_000
-    batch_size: int = 256
+    steps: int = 25_000  # updates
+    batch_size: int = 256  # transitions (chunks) of an update
     accumulate: int = 1  # micro-batches that an update's batch is cut into; less memory, the same update
-    learning_rate: float = 3e-4
-    discount: float = 0.99
+    learning_rate: float = 3e-4  # of Adam
+    discount: float = 0.99  # gamma, a step
     chunk: int = 1  # actions played open loop after one observation
     n_step: int | None = None  # rewards summed before bootstrapping; null: the chunk's length
     flow_steps: int = 10  # Euler steps of the reference flow
@@ -115,8 +119,8 @@ class TrainConfig:
     precision: str = "auto"  # of the forward pass: float32 | bfloat16 | auto (bfloat16 where the hardware has it)
     updates_per_launch: int = 10  # of compile=graph
     nonfinite: str = "stop"  # stop | skip: what becomes of an update whose loss or gradient is not finite
-    log_every: int = 500
-    save_every: int = 2_500
+    log_every: int = 500  # updates between lines of metrics.jsonl
+    save_every: int = 2_500  # updates between checkpoints
     keep_every: int | None = None  # checkpoints at multiples of it stay; null: the last two and the best alone
 
 
@@ -135,18 +139,18 @@ class OnlineConfig:
 class TransportConfig:
     """How a method moves particles at test time."""
 
-    rule: str = "qgf"
+    rule: str = "qgf"  # a rule of vgf.transport.RULES, or of text
     knob: str = "size"  # the budget field that eval.budgets sweeps: steps | size
-    particles: int = 1
+    particles: int = 1  # moved side by side for each decision
     select: str = "none"  # none | max | mean | softmax | expectile | keep_best
     temperature: float = 1.0  # of select=softmax
     expectile: float = 0.9  # of select=expectile
     gate: float | None = None  # a particle stops where heads disagree this many times as much as at its twin
     keep_best: bool = False  # a particle that ends worth less than its twin is its twin
     critic: str = "target"  # which critic moves and selects: target | online
-    aggregate: str = "min"
-    alpha: float = 1.0
-    bandwidth: float | None = None
+    aggregate: str = "min"  # how the critic's heads become one value: min | mean | mean-RHO*std
+    alpha: float = 1.0  # of rule=vgf: the value gradient is divided by it; less of it, more value
+    bandwidth: float | None = None  # of rule=vgf's kernel; null: median heuristic
     step: str | None = None  # null: the rule's own
     options: dict[str, Any] = field(default_factory=dict)  # the rule's own options, such as samples of qpilots_m
 
@@ -156,28 +160,29 @@ class BudgetConfig:
     """The configured budget; null fields take the rule's default."""
 
     auto: bool = False  # budget=auto: the method's knob where the judge's value peaks
-    steps: int | None = None
-    size: float | None = None
-    radius: float | None = None
+    steps: int | None = None  # moves after the flow, or guided Euler steps inside it
+    size: float | None = None  # of one move: step size or guidance weight, in the rule's own unit
+    radius: float | None = None  # furthest RMS distance per coordinate from the unmoved particle
 
 
 @dataclass
 class EvalConfig:
     """How a policy is scored."""
 
-    episodes: int = 50
+    episodes: int = 50  # at every budget
     budgets: list[float] | None = None  # values of the knob; null: the method's own sweep
-    seed: int = 0
+    seed: int = 0  # of environments and particle noise: the same for every method and budget
     baselines: list[str] = field(default_factory=lambda: ["best_of_n"])  # methods played at their own budget
     environments: int = 10  # slots played side by side; scores depend on this number, not on processes
-    processes: int = field(default_factory=lambda: os.cpu_count() or 1)
+    processes: int = field(default_factory=lambda: os.cpu_count() or 1)  # that step environments
+    videos: int = 1  # episodes shown as GIFs, moved and unmoved, where frames can be drawn; 0: none
 
 
 @dataclass
 class MethodConfig:
     """What one file in ``configs/method`` says."""
 
-    method: str = "qgf"
+    method: str = "qgf"  # how particles are moved at test time; all: every one the run has networks for
     transport: TransportConfig = field(default_factory=TransportConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     sweep: list[float] = field(default_factory=lambda: [0.0])  # values of the knob that eval.budgets defaults to
@@ -187,19 +192,20 @@ class MethodConfig:
 class Config(MethodConfig):
     """Everything about a run. Keys of the top level come first, groups after them."""
 
-    task: str = "ogbench"
-    preset: str = "default"
-    trainer: str = "offline"
+    task: str = "ogbench"  # what to solve
+    preset: str = "default"  # sizes, lengths and budgets that go together
+    trainer: str = "offline"  # how the networks come about
     mode: str = "train"  # train | eval
     env: str | None = "cube-single-play-singletask-task2-v0"  # null: no environment (task=custom)
-    seed: int = 0
+    seed: int = 0  # of data order, networks and noise in training
     seeds: int | None = None  # train that many seeds at once, from ``seed`` upwards; each gets its own run directory
     init: str | None = None  # a run directory whose networks (and settings) training starts from
     run: str | None = None  # mode=eval: the run directory to evaluate
-    run_dir: str = "runs/${env}/${preset}-seed${seed}"
+    run_dir: str = "runs/${env}/${preset}-seed${seed}"  # where everything about the run is kept
     resume: str = "auto"  # auto: go on with the run in run_dir | never: refuse to touch it
     compile: str = "off"  # off | on | graph (CUDA: several updates a launch; elsewhere as on)
     device: str = "auto"  # auto | cpu | cuda
+    tracker: Any = "none"  # where metrics go besides the run directory: none, tensorboard, wandb, trackio, or a list
     threads: int | None = None  # of torch; null: one for small networks, else one a core
     data: DataConfig = field(default_factory=DataConfig)
     net: NetConfig = field(default_factory=NetConfig)

@@ -23,15 +23,17 @@ from vgf.files import atomic_path
 from vgf.methods import budget_at
 from vgf.policy import Policy
 from vgf.problem import Problem
+from vgf.report.clouds import Clouds
 from vgf.report.measurements import Measurement
 from vgf.transport import Budget
 from vgf.transport.distance import mmd, travelled, w2, w_inf_bound
 
-__all__ = ["Probed", "judged_best", "measure", "read_probe", "write_probe"]
+__all__ = ["Probed", "judged_best", "measure", "particle_clouds", "read_probe", "write_probe"]
 
 _STATES = 512
 _CLOUD = 16  # particles a state, at least: the clouds that distances are taken between
 _CLOUDS = 128  # states whose clouds are compared: optimal transport is solved once a state
+_DRAWN = 40  # particles a state that the report draws
 _SEED = 20_260_101  # of states and noise: the same for every method, budget and run
 
 
@@ -58,6 +60,32 @@ def read_probe(run_dir: Path) -> np.ndarray | None:
             return np.asarray(stored["observations"], np.float32)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error}); delete it, and the next training call writes it") from error
+
+
+def particle_clouds(policy: Policy, states: np.ndarray, method: MethodConfig, knob: float) -> Clouds:
+    """The particles of a method at one value of its knob, at four of the states [M, S]: those moved little to much.
+
+    Four states at the 10, 37, 63 and 90 % quantiles of how far their particles travelled.
+    """
+    moved, twins = _move(policy, states[:_CLOUDS], method, knob, _DRAWN)
+    order = travelled(moved, twins).mean(1).argsort()  # [M]
+    chosen = order[(torch.tensor([0.1, 0.37, 0.63, 0.9]) * (len(order) - 1)).round().long().unique()]
+    arrays = (x.cpu().numpy() for x in (chosen, moved[chosen], twins[chosen]))
+    return Clouds(method.method, knob, policy.step, *arrays)
+
+
+def _move(
+    policy: Policy, states: np.ndarray, method: MethodConfig, knob: float, cloud: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """At least ``cloud`` particles a state, moved, and their twins: [M, N, D] each."""
+    rows, entries = policy.noise_shape(method)
+    generator = torch.Generator().manual_seed(_SEED)
+    noise = torch.randn(math.ceil(cloud / method.transport.particles), len(states), rows, entries, generator=generator)
+    device = next(policy.networks.parameters()).device
+    obs = torch.from_numpy(states).to(device)
+    choices = [policy.choose(obs, batch.to(device), budget_at(method, knob), method) for batch in noise]
+    particles = torch.cat([choice.moved.particles for choice in choices], 1)
+    return particles, torch.cat([t for choice in choices if (t := choice.moved.twins) is not None], 1)
 
 
 @dataclass(frozen=True)

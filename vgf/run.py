@@ -2,6 +2,7 @@
 
     mode=train   find or make the data, train reference and critic, evaluate, write the report
     mode=eval    run=DIR: evaluate a finished (or interrupted) run again, at other budgets or with another method
+    a first word of vgf/commands.py (explain, serve, push, ...) is a command of its own
 
 Bad input ends with one line on stderr and status 2; Ctrl-C with status 130, SIGTERM with 143, nothing lost: the same
 command goes on. Only one process works in a run directory at a time.
@@ -12,10 +13,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 from types import ModuleType
@@ -29,10 +28,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from vgf.check import check_config
 from vgf.checkpoint import latest_step
-from vgf.complaints import group_options, one_line
+from vgf.commands import dispatch
+from vgf.complaints import group_options, one_line_errors
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
-from vgf.interrupt import Terminated, raise_on_sigterm
+from vgf.interrupt import raise_on_sigterm
 from vgf.language.scorers import names_code
 from vgf.methods import ALL, load_method
 from vgf.probe import write_probe
@@ -43,6 +43,7 @@ from vgf.scale import write_scale
 from vgf.scoring import score_run
 from vgf.seeds import each_seed
 from vgf.speed import pick_device
+from vgf.trackers import Trackers, tracker_names
 
 __all__ = ["launch", "main"]
 
@@ -54,13 +55,16 @@ _CODE_KEYS = ("text.reward.model", "text.gold.model", "text.second.model")  # ma
 
 
 def main() -> None:
-    """Entry point of the console script and of ``python -m vgf.run``."""
+    """Entry point of the console script and of ``python -m vgf.run``: a subcommand, or a run."""
+    raise_on_sigterm()
+    with one_line_errors():
+        if dispatch(sys.argv[1:]):
+            return
     given = _with_own_preset(sys.argv[1:])
     sys.argv[1:] = [f"++{a}" if a.startswith(_OPEN_KEYS) else a for a in given]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of printing tracebacks
-    raise_on_sigterm()
     ConfigStore.instance().store(name="schema", node=Config)
-    with _one_line_errors():
+    with one_line_errors():
         _compose_and_launch()
 
 
@@ -73,23 +77,8 @@ def _with_own_preset(given: list[str]) -> list[str]:
 
 @hydra.main(version_base="1.3", config_path="pkg://vgf.configs", config_name="config")
 def _compose_and_launch(composed: DictConfig) -> None:
-    with _one_line_errors():  # inside the job as well: Hydra would report an error there in its own words
+    with one_line_errors():  # inside the job as well: Hydra would report an error there in its own words
         launch(composed, [override.split("=")[0] for override in HydraConfig.get().overrides.task])
-
-
-@contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        print("vgf: stopped", file=sys.stderr)
-        sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
-    except Exception as error:
-        line = one_line(error)
-        if line is None:
-            raise
-        print(f"vgf: {line}", file=sys.stderr)
-        sys.exit(2)
 
 
 def launch(composed: DictConfig, given: list[str]) -> None:
@@ -124,10 +113,11 @@ def launch(composed: DictConfig, given: list[str]) -> None:
             f"seeds={len(configs)} trains on fixed data, in one batched model; task={config.task} "
             f"trainer={config.trainer} does not; train one seed after another: -m seed={each}"
         )
-    runs = [RunDirectory(Path(c.run_dir if c.mode == "train" else str(c.run))) for c in configs]
+    runs = [_run_directory(one) for one in configs]
     with contextlib.ExitStack() as holding:
         for run in runs:
             holding.enter_context(run.held())
+            holding.callback(run.trackers.finish)
         if hasattr(task, "solve"):  # a domain with data, evaluation and report of its own: text
             torch.set_num_threads(config.threads or os.cpu_count() or 1)
             task.solve(config, runs[0], trainer, device)
@@ -141,6 +131,11 @@ def launch(composed: DictConfig, given: list[str]) -> None:
         if len(runs) > 1 and make_environment is not None:
             own = {} if config.method == ALL else {config.method: config.transport.knob}
             print(f"\n{seeds_table([run.path for run in runs], knobs=own)}")
+
+
+def _run_directory(config: Config) -> RunDirectory:
+    path = Path(config.run_dir if config.mode == "train" else str(config.run))
+    return RunDirectory(path, Trackers(tracker_names(config.tracker), path, flatten(asdict(config))))
 
 
 def _train(

@@ -11,6 +11,7 @@ import io
 import json
 import math
 import platform
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -28,14 +30,16 @@ from vgf.errors import UserError
 from vgf.evaluation import EpisodeRecord
 from vgf.files import atomic_write_text, locked, sweep, writing
 from vgf.identity import IDENTITY, git_revision
+from vgf.trackers import Trackers
 
-__all__ = ["EVAL_COLUMNS", "RunDirectory", "read_auto_budget", "read_config"]
+__all__ = ["EVAL_COLUMNS", "PACKAGES", "RunDirectory", "command_line", "read_auto_budget", "read_config"]
 
 EVAL_COLUMNS = (
     "step", "method", "budget", "episode", "return", "success", "length", "travelled", "value", "milliseconds",
     "judge",
 )  # fmt: skip
 
+PACKAGES = ("vgf", "torch", "numpy", "mujoco", "gymnasium", "ogbench", "safetensors", "hydra-core")
 _RENAMED = {("transport.select", "first"): "none"}  # values that runs of earlier versions have stored
 
 
@@ -77,10 +81,11 @@ def read_auto_budget(run_dir: Path, method: str) -> BudgetConfig:
 
 
 class RunDirectory:
-    """Reads and writes the files of one run."""
+    """Reads and writes the files of one run, and passes metrics on to its trackers."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trackers: Trackers | None = None) -> None:
         self.path = path
+        self.trackers = trackers or Trackers()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -156,6 +161,7 @@ class RunDirectory:
         """Append one line to ``metrics.jsonl``."""
         with writing("metrics", self.path), (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(dict(row)) + "\n")
+        self.trackers.log(int(row["step"]), {name: float(value) for name, value in row.items() if name != "step"})
 
     def log_missing(self, rows: Iterable[Mapping[str, float | int]]) -> None:
         """Append those rows that are not there: a call that was interrupted may have logged some and lost others."""
@@ -182,31 +188,50 @@ class RunDirectory:
                     for r in csv.reader(file)
                     if r and r[:3] != [str(step), method, _number(budget)] and r[0] != "step"
                 ]
+        episodes = list(episodes)
         for e in episodes:
             numbers = (e.episode_return, e.success, e.length, e.travelled, e.value, e.milliseconds, e.judged)
             rows.append([str(step), method, _number(budget), str(e.episode), *map(_number, numbers)])
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([EVAL_COLUMNS, *rows])
         atomic_write_text(path, text.getvalue())
+        fields = {"return": "episode_return", "success": "success", "travelled": "travelled", "judge": "judged"}
+        means = {name: _mean(getattr(e, field) for e in episodes) for name, field in fields.items()}
+        self.track_evaluation(step, method, budget, means)
+
+    def track_evaluation(self, step: int, method: str, budget: float, means: Mapping[str, float]) -> None:
+        """Tell the trackers what a method scored at a budget; what was not measured (NaN) is left out."""
+        known = {name: mean for name, mean in means.items() if not math.isnan(mean)}
+        self.trackers.log(step, {f"eval/{method}/{_number(budget)}/{name}": mean for name, mean in known.items()})
 
 
 def environment_text() -> str:
     """Command line and versions, for ``environment.txt``."""
-    packages = ("vgf", "torch", "numpy", "mujoco", "gymnasium", "ogbench", "safetensors", "hydra-core")
     versions = {}
-    for name in packages:
+    for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    command = " ".join(["python -m vgf.run", *sys.argv[1:]])
     lines = [
-        f"command: {command}",
+        f"command: {command_line()}",
         f"commit: {git_revision() or 'unknown'}",
         f"python: {platform.python_version()}",
         f"platform: {platform.platform()}",
     ]
     return "\n".join(lines + [f"{k}: {v}" for k, v in versions.items()]) + "\n"
+
+
+def command_line() -> str:
+    """The command that makes this run, quoted for a shell; of one job of a sweep, the command of this job alone."""
+    known = HydraConfig.initialized()  # a launcher's worker process has a command line of its own
+    given = list(HydraConfig.get().overrides.task) if known else sys.argv[1:]
+    return f"python -m vgf.run {shlex.join(given)}".rstrip()
+
+
+def _mean(numbers: Iterable[float]) -> float:
+    known = [x for x in numbers if not math.isnan(x)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _number(x: float) -> str:

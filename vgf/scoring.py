@@ -14,13 +14,15 @@ from vgf.config import Config, MethodConfig
 from vgf.environments import EnvironmentPool
 from vgf.errors import UserError
 from vgf.evaluation import TimeSpent, evaluate
+from vgf.films import film_episodes
 from vgf.methods import ALL, budget_at, knob_of, load_method, method_names, with_knob
 from vgf.policy import Policy, load
-from vgf.probe import judged_best, measure, read_probe
+from vgf.probe import judged_best, measure, particle_clouds, read_probe
 from vgf.progress import progress_bar
 from vgf.report import write_report
+from vgf.report.clouds import write_clouds
 from vgf.report.measurements import add_measurements
-from vgf.rundir import RunDirectory
+from vgf.rundir import RunDirectory, command_line
 
 __all__ = ["Point", "pick_budget", "play_points", "points_of", "score_run"]
 
@@ -49,6 +51,11 @@ def score_run(
     else:
         spent = play_points(config, run, policy, points, make_environment)
         print(f"time of the evaluation: {spent}")
+        film_episodes(config, run.path, policy, make_environment)
+    states = read_probe(run.path)
+    if states is not None and config.method != ALL:
+        write_clouds(run.path, particle_clouds(policy, states, config, knob_of(config)))
+    run.note("last evaluation", command_line())
     configured = None if config.method == ALL else (config.method, knob_of(config))
     title = config.env or config.task
     table = write_report(run.path, title=title, configured=configured, played=make_environment is not None)

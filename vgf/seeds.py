@@ -12,6 +12,8 @@ from vgf.errors import UserError
 
 __all__ = ["each_seed"]
 
+_MOST = 100  # every seed holds networks, optimiser and a run directory of its own
+
 
 def each_seed(composed: DictConfig) -> Iterator[Config]:
     """One configuration for each of the seeds ``seed, seed + 1, ...``, as its own command would have composed it.
@@ -19,11 +21,11 @@ def each_seed(composed: DictConfig) -> Iterator[Config]:
     Where ``run_dir`` does not name the seed, ``-seedN`` is appended to it.
 
     Raises:
-        UserError: ``seeds`` is below 1, not a training run's, or asked to leave out updates of single seeds.
+        UserError: ``seeds`` is not from 1 to 100, not a training run's, or asked to leave out updates of single seeds.
     """
     count = 1 if composed.seeds is None else composed.seeds
-    if count < 1:
-        raise UserError(f"seeds={count} is out of range; it must be at least 1")
+    if not 1 <= count <= _MOST:
+        raise UserError(f"seeds={count} is out of range; it must be from 1 to {_MOST}")
     if composed.seeds is not None and composed.mode != "train":
         raise UserError("seeds= trains several seeds at once; mode=eval evaluates one run, so leave it out")
     if count > 1 and composed.train.nonfinite == "skip":

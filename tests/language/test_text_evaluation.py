@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -56,8 +58,8 @@ def test_the_reference_is_its_own_twin(policy: TextPolicy, found: tuple) -> None
         assert row["gold"] == pytest.approx(sum("good" in text.split() for text in texts) / 4)
         assert row["tokens_changed"] == row["travelled"] == 0
         assert row["kl"] == pytest.approx(0, abs=1e-3)
-        half = samples.log_probs[:, :2].sum() / samples.mask[:, :2].sum()
-        assert row["nll"] == pytest.approx(-float(half), rel=1e-3)
+        quarter = samples.log_probs[:, :1].sum() / samples.mask[:, :1].sum()
+        assert row["nll"] == pytest.approx(-float(quarter), rel=1e-3)
         assert row["candidates"] == 4
         assert row["beats_chosen"] == pytest.approx(
             sum(("good" in text.split()) > ("good" in ["good", "w1", ""][prompt]) for text in texts) / 4
@@ -87,6 +89,14 @@ def test_points_use_as_many_seeds_as_they_say(found: tuple) -> None:
     seeds = {method: {r["seed"] for r in found[0] if r["method"] == method} for method in ("hidden", "temperature")}
     assert seeds == {"hidden": {4}, "temperature": {4, 5}}
     assert all("nll" not in r for r in found[0] if r["seed"] == 5), "NLL and KL are measured on the first seed"
+
+
+def test_points_use_as_many_batches_as_hold_their_prompts(policy: TextPolicy) -> None:
+    few = replace(moving("hidden", policy.method, 1.0, 2), prompts=1)
+    judges = {"gold": scorer("regex:good")}
+    places = [evaluate(policy, PROMPTS, [few], judges, seeds=[4, 5], particles=4, places=[k]) for k in range(4)]
+    moved = [[row["prompt"] for row in next(rows)[0] if row["method"] == "hidden"] for rows in places]
+    assert moved == [[0, 1], [], [0, 1], []]  # the first batch holds two
 
 
 def test_sharper_samples_are_likelier(found: tuple) -> None:

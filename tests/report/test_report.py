@@ -237,12 +237,12 @@ def test_broken_measurements_are_named(run: Path) -> None:
 @pytest.mark.parametrize(
     ("points", "panels"),
     [
-        (summarise(sweep()), 2),
-        (with_measurements(summarise(sweep()), measured(summarise(sweep()))), 4),  # and two gains
+        (summarise(sweep()), 3),
+        (with_measurements(summarise(sweep()), measured(summarise(sweep()))), 4),  # and the gains
         (many(3), 3),  # against size, steps, and travelled
         (many(8), 2),  # against travelled, and against milliseconds
         (summarise(rows_of("qgf", {0: 0.0})), 1),
-        (summarise(rows_of("qgf", {0.03: 1.0}, episodes=1)), 2),
+        (summarise(rows_of("qgf", {0.03: 1.0}, episodes=1)), 3),
         (summarise([Row(1, "qgf", b, 0, 5.0, None, *[float("nan")] * 4) for b in (0.0, 1.0)]), 1),
     ],
 )

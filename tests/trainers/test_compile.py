@@ -11,7 +11,7 @@ import torch
 from small import problem, small_config
 
 from vgf.rundir import RunDirectory
-from vgf.trainers import loop
+from vgf.trainers import trainer
 from vgf.trainers.loop import Trainer
 from vgf.trainers.offline import objective, train
 
@@ -80,8 +80,8 @@ class OneByOne:
 def test_launches_end_where_something_is_due(monkeypatch, tmp_path):
     written = []
     for folder, record in (("plain", False), ("launched", True)):
-        monkeypatch.setattr(loop, "records", lambda *_, record=record, **__: record)
-        monkeypatch.setattr(loop, "Recorder", OneByOne)
+        monkeypatch.setattr(trainer, "records", lambda *_, record=record, **__: record)
+        monkeypatch.setattr(trainer, "Recorder", OneByOne)
         config = small_config(train__updates_per_launch=3, train__log_every=4, train__save_every=7, train__steps=15)
         run = RunDirectory(tmp_path / folder)
         run.claim(config)

@@ -187,14 +187,14 @@ def test_a_reward_that_is_always_earned_ends_the_rounds_and_keeps_the_adapter(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, run = text_config(model, epochs=1.0, rounds=3), _run(tmp_path)
-    whole = value.train
+    whole = value.fit
 
-    def train(config: Config, problem: Any, where: RunDirectory, device: torch.device) -> None:
+    def fit(config: Config, problem: Any, where: RunDirectory) -> None:
         if where is not run:
             problem = replace(problem, reward=lambda prompts, texts: [1.0] * len(texts))
-        whole(config, problem, where, device)
+        whole(config, problem, where)
 
-    monkeypatch.setattr(value, "train", train)
+    monkeypatch.setattr(value, "fit", fit)
     assert [row["step"] for row in _train(config, run)] == [0, 1]
     assert "stopping before round 2" in capsys.readouterr().out
 

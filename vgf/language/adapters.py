@@ -23,7 +23,7 @@ from vgf.config import Config, MethodConfig
 from vgf.errors import UserError
 from vgf.files import atomic_path, atomic_write_text
 from vgf.language.hub import extra
-from vgf.language.loading import load_heads, load_text, open_reference, precision, text_policy
+from vgf.language.loading import load_heads, load_text, open_reference, precision, text_policy, with_own_parts
 from vgf.language.policy import TextPolicy, Values
 from vgf.language.reference import Reference
 
@@ -113,6 +113,7 @@ def load_adapted(
     facts, device = adapter_facts(adapter_path(run_dir)), torch.device(device)
     if facts is None:
         raise UserError(f"{run_dir} has no adapter; train one with trainer=distill")
+    config = with_own_parts(run_dir, config)
     plain = load_text(run_dir, config, method=method, device=device, trust=trust)
     heads = load_heads(round_folder(run_dir, facts["rounds"]), device)
     values = Values(plain.values.reward, heads.get("heads"), heads.get("tokens"))

@@ -17,8 +17,8 @@ from vgf.transport.steps import STEPS
 __all__ = ["check_text"]
 
 _AT_LEAST = {
-    "held_out": 1, "opening": 1, "batch": 1, "seeds": 1, "sweep_seeds": 0, "auto_prompts": 1, "sharper": 0,
-    "heads.prompts": 2, "heads.hidden": 1, "heads.heads": 1, "heads.steps": 1, "heads.batch_size": 1,
+    "held_out": 1, "opening": 1, "batch": 1, "seeds": 1, "sweep_seeds": 0, "sweep_prompts": 1, "auto_prompts": 1,
+    "sharper": 0,    "heads.prompts": 2, "heads.hidden": 1, "heads.heads": 1, "heads.steps": 1, "heads.batch_size": 1,
     "heads.learning_rate": 0, "heads.weight_decay": 0, "finetune.rounds": 1, "finetune.prompts": 1, "finetune.keep": 1,
     "finetune.generations": 2, "finetune.beta": 0, "finetune.max_steps": 1, "finetune.lora": 1,
     "finetune.learning_rate": 0, "finetune.epochs": 0, "finetune.batch_size": 1, "finetune.measured": 1,

@@ -23,7 +23,7 @@ from vgf.language.noise import noise_of
 from vgf.language.reference import Prompts, Reference
 from vgf.language.trace import Reader, Trace
 
-__all__ = ["Change", "Samples", "Sampling", "Tilt", "cut", "decode", "filtered"]
+__all__ = ["Change", "Samples", "Sampling", "Tilt", "cut", "decode", "filtered", "unwritten"]
 
 Change = Callable[[Tensor], Tensor]  # residual stream of one position [B*N, 1, width] -> the same shape
 Tilt = Callable[[int, Tensor], Tensor]  # (t, logits [B*N, V]) -> the same shape
@@ -110,6 +110,12 @@ class Samples:
         return Samples(self.prompts, tokens, mask, log_probs)
 
 
+def unwritten(prompts: Prompts, particles: int, new_tokens: int) -> Samples:
+    """Completions without a token, N of each prompt: where only their number counts."""
+    tokens = torch.zeros(len(prompts.texts), particles, new_tokens, dtype=torch.long, device=prompts.ids.device)
+    return Samples(prompts, tokens, torch.zeros_like(tokens, dtype=torch.bool), torch.zeros_like(tokens).float())
+
+
 @torch.no_grad()
 def decode(
     reference: Reference,
@@ -160,6 +166,7 @@ def decode(
             log_probs[:, t] = torch.where(going, own, 0.0)
             tokens[:, t] = torch.where(going, chosen, tokens[:, t])
             mask[:, t] = going
+            reference.tell(tokens[:, t], log_probs[:, t], going)
             going = going & ~torch.isin(chosen, reference.end_tokens)
             if sampling.stop:
                 going = going & ~_stopped(reference, tokens, mask, sampling.stop)

@@ -43,6 +43,7 @@ class TextPoint:
         method: what its rows are called.
         budget: the number its rows carry: value of the knob, a temperature, or a number of candidates.
         seeds: of the noise; the first so many of the run's.
+        prompts: the first so many of the held-out ones, counted in whole batches; None: all.
         generate: (policy, unmoved) -> the particles, given the reference's.
     """
 
@@ -50,6 +51,11 @@ class TextPoint:
     budget: float
     seeds: int
     generate: Callable[[TextPolicy, Generation, int], Generation]
+    prompts: int | None = None
+
+    def covers(self, place: int, first: int) -> bool:
+        """Whether it is evaluated on this seed, by place, and the batch that begins with this prompt."""
+        return place < self.seeds and (self.prompts is None or first < self.prompts)
 
 
 def moving(
@@ -139,7 +145,7 @@ def evaluate(
         measured = _Batch(policy, unmoved, judges, seed, chosen)
         rows, examples = measured.rows("reference", 0.0, unmoved, measured.twin_scores, place == 0), []
         for point in points:
-            if place < point.seeds:
+            if point.covers(place, batch.first):
                 generation = point.generate(policy, unmoved, seed)
                 scores = measured.scores(generation)
                 rows += measured.rows(point.method, point.budget, generation, scores, place == 0)
@@ -178,7 +184,7 @@ class _Batch:
     def rows(
         self, method: str, budget: float, generation: Generation, scores: dict[str, Tensor], with_law: bool
     ) -> list[Row]:
-        """One row a prompt. ``with_law``: read half the particles by the reference once more, for NLL and KL."""
+        """One row a prompt. ``with_law``: the reference reads a quarter of the particles again, for NLL and KL."""
         moved, twins = generation.moved, generation.twins
         same = moved is twins
         pooled = {name: torch.cat([scores[name], self.twin_scores[name]], 1) for name in scores}
@@ -188,11 +194,11 @@ class _Batch:
         columns |= {f"{name}_selected": value.gather(1, chosen)[:, 0] for name, value in pooled.items()}
         columns |= {"length": tokens.float().mean(1), "distinct2": _distinct_bigrams(moved)}
         if with_law and method != "best_of_n":
-            half = moved[torch.arange(-(-moved.tokens.shape[1] // 2), device=tokens.device).expand(len(tokens), -1)]
-            log_p = self._log_p(half, same)
-            columns["nll"] = -log_p.sum((1, 2)) / half.mask.sum((1, 2))
+            few = moved[torch.arange(-(-moved.tokens.shape[1] // 4), device=tokens.device).expand(len(tokens), -1)]
+            log_p = self._log_p(few, same)
+            columns["nll"] = -log_p.sum((1, 2)) / few.mask.sum((1, 2))
             if generation.law:
-                columns["kl"] = (half.log_probs - log_p).sum(-1).mean(1)
+                columns["kl"] = (few.log_probs - log_p).sum(-1).mean(1)
         if self.bar is not None:
             columns["beats_chosen"] = (scores["gold"] > self.bar).float().mean(1)
         if moved.tokens.shape == twins.tokens.shape:

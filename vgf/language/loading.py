@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ __all__ = [
     "sampling_of",
     "save_heads",
     "text_json",
+    "with_own_parts",
 ]
 
 
@@ -165,6 +167,7 @@ def load_text(
             ``trust`` is False: the run may be a stranger's, and importing a module runs its code.
     """
     device = torch.device(device)
+    config = with_own_parts(run_dir, config)
     try:
         parts = json.loads(text_json(run_dir).read_text())
         kept, name = parts["reward_path"], str(parts["proxy"])
@@ -173,17 +176,28 @@ def load_text(
     if kept is None and names_code(name) and not trust:
         raise UserError(
             f"{run_dir} has the reward {name}, and to load it would run the code of that module; if you trust the run: "
-            "vgf.load(..., trust=True)"
+            "vgf.load(..., trust=True), vgf serve --trust"
         )
     reward = (
         scorer(name)
         if kept is None
-        else load_reward("reward", Path(kept), device, precision(config), config.text.reward.max_length)
+        else load_reward("reward", run_dir / kept, device, precision(config), config.text.reward.max_length)
     )
     heads = load_heads(run_dir, device)
     chosen = load_method(method) if isinstance(method, str) else method or config
     values = Values(reward, heads.get("heads"), heads.get("tokens"))
     return text_policy(config, open_reference(config, device), values, chosen)
+
+
+def with_own_parts(run_dir: Path, config: Config) -> Config:
+    """The configuration with paths to the reference and the adapter that lie in the run directory (see vgf.share)."""
+    text = config.text
+    model, adapter = (run_dir / name if name else None for name in (text.model, text.adapter))
+    if model is not None and model.is_dir():
+        text = replace(text, model=str(model))
+    if adapter is not None and adapter.is_dir():
+        text = replace(text, adapter=str(adapter))
+    return replace(config, text=text)
 
 
 def note_parts(run_dir: Path, **parts: Any) -> None:

@@ -29,8 +29,8 @@ class GumbelNoise:
     def __init__(
         self, seed: int, prompts: Prompts, particles: range, vocabulary: int, buffers: list[Tensor] | None = None
     ) -> None:
-        rows = range(prompts.first, prompts.first + len(prompts.texts))
-        keys = [((seed * 1_000_003 + prompt) * 1_000_003 + n) % 2**63 for prompt in rows for n in particles]
+        pairs = prompts.noise_keys(seed)
+        keys = [((key * 1_000_003 + index) * 1_000_003 + n) % 2**63 for key, index in pairs for n in particles]
         self.device = prompts.ids.device
         self.shape = (len(keys), vocabulary)
         self._generators = [torch.Generator(self.device).manual_seed(key) for key in keys]
@@ -76,7 +76,7 @@ def noise_of(reference: Reference, seed: int, prompts: Prompts, particles: range
     vocabulary = reference.model.get_output_embeddings().weight.shape[0]
     if particles.start > 0:
         return GumbelNoise(seed, prompts, particles, vocabulary)
-    key = (seed, prompts.first, len(prompts.texts), particles.stop, vocabulary)
+    key = (tuple(prompts.noise_keys(seed)), particles.stop, vocabulary)
     kept_key, kept = reference.noise
     if kept is not None and kept_key == key and kept.whole:
         return kept

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vgf.config import MethodConfig
 from vgf.errors import UserError
-from vgf.language.decoding import Samples, Sampling, cut, decode
+from vgf.language.decoding import Samples, Sampling, cut, decode, unwritten
 from vgf.language.heads import ValueHeads
 from vgf.language.limits import Limits
 from vgf.language.reference import Prompts, Reference
@@ -84,6 +84,7 @@ class TextPolicy:
         chat: prompts go through the chat template.
         batch: prompts decoded side by side.
         limits: on single texts.
+        apart: score prompt by prompt, so that no padding comes in and a score does not depend on its neighbours.
     """
 
     def __init__(
@@ -96,8 +97,9 @@ class TextPolicy:
         chat: bool = False,
         batch: int = 12,
         limits: Limits | None = None,
+        apart: bool = False,
     ) -> None:
-        self.limits = limits or Limits()
+        self.limits, self.apart = limits or Limits(), apart
         self.reference, self.values, self.method, self.sampling = reference, values, method, sampling
         self.chat, self.batch = chat, batch
 
@@ -155,10 +157,7 @@ class TextPolicy:
             unmoved: the same call at budget 0, where it has been made: its twins, scores and seconds are taken over.
         """
         began, how = time.perf_counter(), method.transport
-        rule, values = get_text_rule(how.rule), values or self.values
-        budget = (budget or Budget()).filled(configured_budget(method))
-        if budget.radius is not None and not rule.radius:
-            raise UserError(f"budget.radius={budget.radius:g}: rule {how.rule!r} has no radius; limit its size")
+        rule, values, budget = get_text_rule(how.rule), values or self.values, self._filled(budget, method)
         if unmoved is None:
             again = rule.value == "reward"  # such rules decode their twins again, from the first changed token on
             twins = decode(self.reference, prompts, how.particles, self.sampling, seed, keep=again)
@@ -166,20 +165,52 @@ class TextPolicy:
             unmoved = Generation(twins, twins, rewards, rewards, time.perf_counter() - began)
             began = time.perf_counter()
         twins, twin_rewards = unmoved.twins, unmoved.twin_rewards
-        if budget.steps == 0 or budget.size == 0:
+        if _nothing(budget):
             return unmoved
-        options = {key: value for key, value in self._options(method).items() if key in rule.options}
-        moved = rule.move(
-            self.reference, self._value(rule.value, method, values), twins, self.sampling, seed, budget, **options
-        )
-        if self.limits != Limits():
-            moved = moved.where(self.limits.kept(self.reference, moved, twins), twins)
+        moved = self._moved(twins, budget, seed, method, values)
         rewards = self.score(moved, values.reward)
         if how.keep_best:
             moved = moved.where(rewards >= twin_rewards, twins)
             rewards = torch.maximum(rewards, twin_rewards)
         seconds = unmoved.seconds + time.perf_counter() - began
         return Generation(moved, twins, rewards, twin_rewards, seconds, law=rule.value != "reward")
+
+    def sample(self, prompts: Prompts, budget: Budget | None, seed: int, method: MethodConfig) -> Samples:
+        """Moved particles alone, N of each prompt, neither scored nor selected from: no reward is asked.
+
+        Rules that decode left to right do so once; the others decode the unmoved particles first.
+        """
+        budget, particles = self._filled(budget, method), method.transport.particles
+        if _nothing(budget):
+            return self.samples(prompts, particles, seed)
+        if self.streams(budget, method):
+            twins = unwritten(prompts, particles, self.sampling.new_tokens)
+        else:
+            twins = self.samples(prompts, particles, seed)
+        return self._moved(twins, budget, seed, method, self.values)
+
+    def streams(self, budget: Budget | None, method: MethodConfig) -> bool:
+        """Whether :meth:`sample` decodes every token once and keeps it, so that its text is known as it grows."""
+        left_to_right = get_text_rule(method.transport.rule).left_to_right and self.limits == Limits()
+        return left_to_right or _nothing(self._filled(budget, method))
+
+    def _filled(self, budget: Budget | None, method: MethodConfig) -> Budget:
+        rule = method.transport.rule
+        budget = (budget or Budget()).filled(configured_budget(method))
+        if budget.radius is not None and not get_text_rule(rule).radius:
+            raise UserError(f"budget.radius={budget.radius:g}: rule {rule!r} has no radius; limit its size")
+        return budget
+
+    def _moved(self, twins: Samples, budget: Budget, seed: int, method: MethodConfig, values: Values) -> Samples:
+        """The moved particles of ``twins``, within the policy's limits."""
+        rule = get_text_rule(method.transport.rule)
+        options = {key: value for key, value in self._options(method).items() if key in rule.options}
+        moved = rule.move(
+            self.reference, self._value(rule.value, method, values), twins, self.sampling, seed, budget, **options
+        )
+        if self.limits == Limits():
+            return moved
+        return moved.where(self.limits.kept(self.reference, moved, twins), twins)
 
     def _options(self, method: MethodConfig) -> dict[str, Any]:
         how = method.transport
@@ -207,6 +238,13 @@ class TextPolicy:
 
     def score(self, samples: Samples, reward: Reward) -> Tensor:
         """Rewards [B, N] of completions."""
-        prompts = [prompt for prompt in samples.prompts.texts for _ in range(samples.tokens.shape[1])]
-        scores = reward(prompts, self.texts(samples))
+        count = samples.tokens.shape[1]
+        prompts, texts = [prompt for prompt in samples.prompts.texts for _ in range(count)], self.texts(samples)
+        at_once = count if self.apart else len(texts)
+        groups = [slice(start, start + at_once) for start in range(0, len(texts), at_once)]
+        scores = [score for group in groups for score in reward(prompts[group], texts[group])]
         return torch.tensor(scores, device=samples.tokens.device).view(samples.tokens.shape[:2])
+
+
+def _nothing(budget: Budget) -> bool:
+    return budget.steps == 0 or budget.size == 0

@@ -19,7 +19,9 @@ from vgf.errors import UserError
 if TYPE_CHECKING:
     from vgf.language.noise import GumbelNoise
 
-__all__ = ["Prompts", "Reference", "blocks_of", "left_padded"]
+__all__ = ["Listener", "Prompts", "Reference", "blocks_of", "left_padded"]
+
+Listener = Callable[[Tensor, Tensor, Tensor], None]  # (tokens, log probabilities, rows still going), [rows] each
 
 _LOGITS_AT_ONCE = 2**24  # numbers; whole batches of logits would take gigabytes
 
@@ -33,12 +35,19 @@ class Prompts:
         ids: [B, P] token ids.
         mask: [B, P] bool, False on padding.
         first: index of the first one among all prompts of a run; with the seed it fixes their noise.
+        keys: (seed, index) of each prompt, where prompts of different calls are decoded side by side; None: the seed
+            of the call, and indices from ``first`` on.
     """
 
     texts: tuple[str, ...]
     ids: Tensor
     mask: Tensor
     first: int = 0
+    keys: tuple[tuple[int, int], ...] | None = None
+
+    def noise_keys(self, seed: int) -> list[tuple[int, int]]:
+        """(seed, index) of each prompt in a call with this seed: with a particle's number, they fix its noise."""
+        return list(self.keys or ((seed, self.first + row) for row in range(len(self.texts))))
 
 
 class Reference:
@@ -56,6 +65,7 @@ class Reference:
         self.blocks = blocks_of(model)
         # The last positions of a batch are a strided view, for which matmul would copy the unembedding once a row.
         model.get_output_embeddings().register_forward_pre_hook(lambda module, inputs: (inputs[0].contiguous(),))
+        self._listeners: list[Listener] = []
         ends = model.generation_config.eos_token_id
         ends = [ends] if isinstance(ends, int) else list(ends or [])
         if tokenizer.eos_token_id is not None:
@@ -107,6 +117,21 @@ class Reference:
         rows = [self._encode(text, chat) for text in texts]
         if nothing := [i for i, row in enumerate(rows) if not row]:
             raise UserError(f"prompt {nothing[0] + first} has no token for the reference's tokenizer; give other words")
+        return self.tokenised(texts, rows, new_tokens=new_tokens, first=first)
+
+    def tokenised(
+        self, texts: Sequence[str], rows: Sequence[Sequence[int]], *, new_tokens: int = 0, first: int = 0
+    ) -> Prompts:
+        """Prompts whose token ids are known, side by side, padded on the left.
+
+        Args:
+            texts: B of them, which rewards read.
+            rows: their token ids, none empty.
+            new_tokens, first: as in :meth:`prompts`.
+
+        Raises:
+            UserError: one does not fit the context.
+        """
         limit = self.context_length
         if limit is not None:
             for i, row in enumerate(rows):
@@ -116,7 +141,7 @@ class Reference:
                         f"reference's context of {limit}; shorten it or text.new_tokens"
                     )
         ids, mask = left_padded(rows, self.tokenizer.pad_token_id)
-        return Prompts(texts, ids.to(self.device), mask.to(self.device), first)
+        return Prompts(tuple(texts), ids.to(self.device), mask.to(self.device), first)
 
     def _encode(self, text: str, chat: bool) -> list[int]:
         if not chat:
@@ -150,6 +175,24 @@ class Reference:
             yield
         finally:
             handle.remove()
+
+    @contextlib.contextmanager
+    def listening(self, listener: Listener) -> Iterator[None]:
+        """While active, ``listener`` is told every position as it is decoded; what it raises ends the decoding.
+
+        Args:
+            listener: (tokens, their log probabilities, rows still going), [rows] each -> None.
+        """
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    def tell(self, tokens: Tensor, log_probs: Tensor, going: Tensor) -> None:
+        """Tell the listeners one position: tokens and log probabilities [rows], meant where ``going`` [rows]."""
+        for listener in self._listeners:
+            listener(tokens, log_probs, going)
 
     @torch.no_grad()
     def log_probs(self, prompts: Prompts, tokens: Tensor, mask: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ class TextRule:
         source: where it comes from.
         radius: whether it knows ``budget.radius``: the RMS of a displacement, per position for ``hidden`` (standardised
             states), over a whole particle for the others (units of ``size``).
+        left_to_right: whether it decodes once, and asks of its twins only how many there are.
     """
 
     move: Callable[..., Samples]
@@ -41,6 +42,7 @@ class TextRule:
     budget: Budget
     source: str
     radius: bool = True
+    left_to_right: bool = False
 
     @property
     def options(self) -> list[str]:
@@ -49,12 +51,18 @@ class TextRule:
 
 
 TEXT_RULES: dict[str, TextRule] = {
-    "hidden": TextRule(hidden, "heads", Budget(4, 0.1), "ours: transport in the residual stream, at every token"),
+    "hidden": TextRule(
+        hidden, "heads", Budget(4, 0.1), "ours: transport in the residual stream, at every token", left_to_right=True
+    ),
     "gumbel": TextRule(gumbel, "reward", Budget(3, 1.0), "ours: noise-coupled projected flow"),
     "embedding": TextRule(embedding, "reward", Budget(4, 0.1), "VGF: flow in embedding space, decode once"),
     "logits": TextRule(logits, "reward", Budget(2, 1.0), "straight-through, in the manner of SEA", False),
-    "expected": TextRule(expected, "tokens", Budget(1, 1.0), "QGF eqs. 7, 9 at the expected next embedding", False),
-    "tilt": TextRule(tilt, "tokens", Budget(1, 1.0), "no gradient: p(v) exp(w Q(h, v)) over the likeliest", False),
+    "expected": TextRule(
+        expected, "tokens", Budget(1, 1.0), "QGF eqs. 7, 9 at the expected next embedding", False, True
+    ),
+    "tilt": TextRule(
+        tilt, "tokens", Budget(1, 1.0), "no gradient: p(v) exp(w Q(h, v)) over the likeliest", False, True
+    ),
 }
 
 

@@ -24,9 +24,9 @@ class RewardConfig:
     layers: int | None = 10  # of model=reference: blocks kept
     train_layers: int | None = 3  # top blocks that learn; null: all
     lora: int | None = None  # rank of adapters in all linear layers, in the place of train_layers
-    epochs: float = 1.0
+    epochs: float = 1.0  # over the pairs
     batch_size: int = 8  # pairs
-    learning_rate: float = 5e-4
+    learning_rate: float = 5e-4  # of AdamW
     max_length: int = 512  # tokens of prompt and completion; longer texts lose their beginning
 
 
@@ -36,12 +36,12 @@ class HeadsConfig:
 
     layer: int | None = None  # whose output they read and move; null: two thirds of the way up
     prompts: int = 320  # training prompts that are sampled
-    hidden: int = 128
-    heads: int = 4
-    steps: int = 1500
-    batch_size: int = 512
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.1
+    hidden: int = 128  # width of each head's layer
+    heads: int = 4  # in the ensemble
+    steps: int = 1500  # updates
+    batch_size: int = 512  # tokens of an update
+    learning_rate: float = 1e-3  # of AdamW
+    weight_decay: float = 0.1  # of AdamW
 
 
 @dataclass
@@ -56,7 +56,7 @@ class FinetuneConfig:
     beta: float = 0.05  # grpo, rloo, dpo: weight of the divergence from the reference
     max_steps: int = 100  # grpo, rloo: updates
     lora: int = 16  # rank of the adapter, which is in all linear layers of the blocks
-    learning_rate: float = 3e-4
+    learning_rate: float = 3e-4  # of AdamW
     epochs: float = 2.0  # distill: of each round; dpo
     batch_size: int = 16  # completions of an update; dpo: pairs
     measured: int = 64  # training prompts on whose samples an adapter's proxy, NLL and KL are reported
@@ -77,17 +77,19 @@ class TextConfig:
     model: str = _REFERENCE  # the reference: a folder, a .gguf file or a hub name
     adapter: str | None = None  # LoRA weights on top of it, such as trainer=distill makes
     dtype: str = "auto"  # float32 | bfloat16 | auto: bfloat16
-    cache: str = field(default_factory=lambda: os.environ.get("VGF_MODELS", "~/.cache/vgf"))
+    cache: str = field(
+        default_factory=lambda: os.environ.get("VGF_MODELS", "~/.cache/vgf")
+    )  # where models are kept; the variable VGF_MODELS moves it
     prompts: str = "reviews"  # reviews: their first words; a file, a folder or a hub name with a prompt column
     columns: dict[str, str] = field(default_factory=dict)  # prompt, completion -> the data set's names
     split: str = "train"  # of a data set from the hub
     opening: int = 4  # words of a review that make a prompt
     held_out: int = 100  # prompts that evaluation uses and nothing else sees
     chat: bool = False  # put prompts through the chat template
-    new_tokens: int = 20
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
+    new_tokens: int = 20  # length of a completion at most
+    temperature: float = 1.0  # of sampling
+    top_k: int | None = None  # keep only the likeliest tokens; null: all
+    top_p: float | None = None  # keep the likeliest tokens of this total probability; null: all
     stop: list[str] = field(default_factory=list)  # a text ends before the first of these strings
     batch: int = 12  # prompts decoded side by side
     seeds: int = 3  # of the noise in evaluation
@@ -100,7 +102,8 @@ class TextConfig:
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     auto_prompts: int = 36  # budget=auto: training prompts on which the judge compares budgets
-    sweep_seeds: int = 1  # of them for the budgets that are not the configured one
+    sweep_seeds: int = 1  # of them for the budgets that are not the configured one, tilt and length
+    sweep_prompts: int | None = 48  # held-out prompts for those, in whole batches; null: all
     controls: list[str] = field(
         default_factory=lambda: ["best_of_n", "temperature", "random", "tilt", "length"]
     )  # evaluated beside the method

@@ -1,7 +1,7 @@
 """The figure of a sweep: score, and distance from the reference, against the budget.
 
-Panels depend on what was swept. One knob: score, travelled, and the values gained on held-out states
-against it; several moved methods add score against travelled, the currency they have in common. Methods
+Panels depend on what was swept. One knob: score, travelled, and the values gained on held-out states against it (of
+one method in one over-optimisation panel), and score against travelled, the currency methods have in common. Methods
 with different knobs cannot share a budget axis: score against each knob, and against travelled. More than
 three methods: score against travelled and against the milliseconds of an action.
 
@@ -24,6 +24,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from vgf.report.budget_axis import KNOBS, budget_axis, budget_ticks
 from vgf.report.cost import draw_cost, name_ends, percent_axis
+from vgf.report.overoptimisation import draw_overoptimisation
 from vgf.report.palette import INK, MUTED, PAPER, Style, bare, inline_svg, settings, styles
 from vgf.report.points import Configured, Point, is_configured, known, latest, unswept
 
@@ -33,17 +34,19 @@ _PANEL_INCHES = (4.9, 3.5)  # of curve.png
 _INLINE_INCHES = (4.4, 3.3)  # of the page, where a phone shrinks them
 _TRAVELLED = "travelled from the reference (RMS per action coordinate)"
 _FEW_METHODS = 3
+_MEASURED = {"travelled", "value_gain", "judge_gain"}  # fields that not every point has
 _TITLES = {
     "travelled": "travelled (action units)",
     "value_gain": "value gained, by the critic that moves",
     "judge_gain": "value gained, by the judge",
+    "gains": "gained: critic that moves, judge, truth",
 }
 
 
 @dataclass(frozen=True)
 class _Panel:
     x: str  # a knob, "travelled" or "milliseconds"
-    y: str  # "score" or a field of a point
+    y: str  # "score", a field of a point, or "gains": the over-optimisation panel
 
 
 def draw_curve(points: Sequence[Point], path: Path, *, title: str, configured: Configured) -> None:
@@ -93,8 +96,10 @@ def _panels(points: Sequence[Point]) -> list[_Panel]:
     panels = [_Panel(knob, "score") for knob in knobs] if played else []
     if any(point.budget > 0 and math.isfinite(point.travelled) for point in points):
         panels += [_Panel(knobs[0], "travelled")] if len(knobs) == 1 else []
-        panels += [_Panel("travelled", "score")] if len(methods) > 1 and played else []
+        panels += [_Panel("travelled", "score")] if played else []
         gains = [field for field in ("value_gain", "judge_gain") if known(points, field)]
+        if gains and len(methods) == 1 and any(p.budget == 0 and p.method == methods[0] for p in points):
+            gains = ["gains"]
         panels += [_Panel(knobs[0], field) for field in gains] if len(knobs) == 1 else []
     return panels
 
@@ -106,6 +111,8 @@ def _draw(ax: Axes, panel: _Panel, points: Sequence[Point], configured: Configur
     swept = swept_methods(points)
     shown = [p for p in points if p.method in swept and panel.x in (p.knob, "travelled") and _known(p, panel)]
     methods = list(dict.fromkeys(point.method for point in shown))
+    if panel.y == "gains":
+        return _draw_gains(ax, shown, configured, looks[methods[0]].colour)
     curves = [[point for point in shown if point.method == name] for name in methods]
     budgets = sorted({point.budget for point in shown})
     axis = budget_axis(budgets)
@@ -133,9 +140,19 @@ def _draw(ax: Axes, panel: _Panel, points: Sequence[Point], configured: Configur
     name_ends(ax, ends)
 
 
+def _draw_gains(ax: Axes, sweep: Sequence[Point], configured: Configured, colour: str) -> None:
+    budgets = [point.budget for point in sweep]
+    axis = budget_axis(budgets)
+    budget_ticks(ax, axis, budgets, configured[1] if configured and configured[0] == sweep[0].method else None)
+    draw_overoptimisation(ax, sweep, axis.at, colour)
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    ax.set_xlabel(KNOBS.get(sweep[0].knob, sweep[0].knob), color=MUTED, fontsize=9)
+    ax.set_title(_TITLES["gains"], loc="left", color=INK, fontsize=10, fontweight="bold", pad=8)
+
+
 def _known(point: Point, panel: _Panel) -> bool:
-    fields = {panel.x, panel.y} & {"travelled", "value_gain", "judge_gain"}
-    return all(math.isfinite(getattr(point, field)) for field in fields)
+    y = "value_gain" if panel.y == "gains" else panel.y
+    return all(math.isfinite(getattr(point, field)) for field in {panel.x, y} & _MEASURED)
 
 
 def _interval(point: Point, panel: _Panel) -> tuple[float, float, float]:

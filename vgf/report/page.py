@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
+from vgf.report.clouds import cloud_svgs, read_clouds
 from vgf.report.curves import panel_svgs, swept_methods
 from vgf.report.facts import Facts, read_facts
+from vgf.report.films import films
 from vgf.report.headline import headline, notes, reference_of
 from vgf.report.page_parts import (
     bullets,
@@ -53,6 +55,10 @@ _CAPTION = (
     "Bars are 95 % intervals. Hollow: the reference, budget 0. Ringed: the configured budget. "
     "Dashed, with its interval as a band: a method without a budget."
 )
+_GAINS = (
+    " Gains are over budget 0, critic and judge in units of value; the score's gain has units of its own and is drawn "
+    "as high as the critic's."
+)
 _MEASURED = {
     "normalised": "normalised",
     "travelled": "travelled",
@@ -71,10 +77,13 @@ def render_page(run_dir: Path, points: Sequence[Point], *, title: str, configure
     facts = read_facts(run_dir)
     last = latest(points)
     words = escape(headline(points, configured, facts)).replace(" %", "&nbsp;%")
-    panels = _legend(last) + charts("panels", panel_svgs(last, configured)) + f'<p class="note">{_CAPTION}</p>'
+    caption = _CAPTION + (_GAINS if known(last, "judge_gain") else "")
+    panels = _legend(last) + charts("panels", panel_svgs(last, configured)) + f'<p class="note">{caption}</p>'
     sections = [
         section("Score against budget" if known(last, "score") else "Held-out states against budget", panels),
         section(f"All budgets at step {last[0].step:,}", _table(last, configured) + _earlier(points, configured)),
+        section("Particles before and after", _particles(run_dir)),
+        section("Episodes", films(run_dir)),
         section("Training", training(facts, [progress_svg(points, configured)])),
         section("How it was run", _how(run_dir, facts)),
         section("Reading the numbers", bullets(notes(points, configured, facts))),
@@ -146,6 +155,20 @@ def _earlier(points: Sequence[Point], configured: Configured) -> str:
     return folded(f"Earlier checkpoints ({len(earlier)} points)", _table(earlier, configured, with_step=True))
 
 
+def _particles(run_dir: Path) -> str:
+    clouds = read_clouds(run_dir)
+    if clouds is None:
+        return ""
+    where = f"{clouds.method} at budget {clouds.budget:g}, at {len(clouds.states)}"
+    note = (
+        f"{clouds.particles.shape[1]} particles of {where} held-out states whose particles moved from little to much. "
+        "Hollow: the unmoved twin, the same noise carried by the reference alone; filled: the moved particle. Of more "
+        "than two action coordinates, the two principal components and their share of the spread. All pictures have "
+        "one scale."
+    )
+    return charts("multiples", cloud_svgs(clouds)) + f'<p class="note">{escape(note)}</p>'
+
+
 def _how(run_dir: Path, facts: Facts) -> str:
     transitions = facts.get("data.transitions")
     data = [facts.noted.get("data") or facts.get("data.path", "data.source")]
@@ -154,6 +177,7 @@ def _how(run_dir: Path, facts: Facts) -> str:
     reached = "" if facts.step is None else f"{facts.step:,}" + (f" of {planned:,}" if isinstance(planned, int) else "")
     entries = {
         "Command": facts.noted.get("command"),
+        "Last evaluation": facts.noted.get("last evaluation"),
         "Task": " ".join(str(part) for part in (facts.get("task"), facts.get("env")) if part),
         "Method": facts.get("method"),
         "Preset": facts.get("preset"),

@@ -30,6 +30,10 @@ section{background:var(--paper);border:1px solid var(--grid);border-radius:12px;
 .chart svg{display:block;width:100%;height:auto;overflow:visible}
 .chart svg *{stroke-linejoin:round;stroke-linecap:butt}
 .chart text{font-family:inherit!important}
+.films{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(240px,45%),1fr));gap:1rem 1.2rem}
+.films figure{margin:0;min-width:0}
+.films img{display:block;width:100%;max-width:300px;border-radius:8px;background:var(--wash)}
+.films figcaption{color:var(--muted);font-size:.82rem;margin-top:.35rem;max-width:300px}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;margin:.2rem 0 .9rem;font-size:.9rem}
 .chip{display:inline-block;width:.7em;height:.7em;border-radius:50%;margin-right:.45em}
 .scroll{overflow-x:auto;margin:0 -.4rem}

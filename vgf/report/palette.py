@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 __all__ = [
     "GRID", "INK", "MUTED", "PAPER", "Style", "as_variable", "bare", "css_variables", "inline_svg", "settings",
-    "styles",
+    "spare_styles", "styles",
 ]  # fmt: skip
 
 INK, MUTED, GRID, PAPER = "#1c2128", "#606873", "#e4e7eb", "#fefefe"
@@ -81,6 +81,12 @@ def styles(methods: Iterable[str]) -> dict[str, Style]:
         order = [_SPARE[(start + i) % len(_SPARE)] for i in range(len(_SPARE))] + list(_METHODS.values())
         chosen[name] = next((style for style in order if style not in chosen.values()), order[0])
     return chosen
+
+
+def spare_styles(count: int) -> list[Style]:
+    """Styles for things that are not methods, such as runs: neighbours differ in colour and marker."""
+    known = list(_METHODS.values())
+    return [known[i % len(known)] for i in range(count)]
 
 
 def _variables() -> dict[str, tuple[str, str, str]]:

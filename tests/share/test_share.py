@@ -1,0 +1,147 @@
+"""Runs on the hub: what leaves this machine, what comes back, and what is not taken."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import vgf
+from tests.command import run_main
+from tests.serve.runs import save_text_run
+from tests.share.stand_in import Hub, serving_hub
+from vgf import Budget, UserError
+from vgf.share.folder import SUFFIXES
+from vgf.share.pull import check_folder
+
+pytest.importorskip("huggingface_hub")
+OBS = np.array([[4.0, 8.0], [12.0, 3.0]], np.float32)
+PROMPTS = ["w1 w2 w3 ", "w4 "]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def text_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_text_run(tmp_path_factory.mktemp("text"))
+
+
+def dry(run: Path, folder: Path, *more: str) -> Path:
+    status, output = run_main(["push", str(run), "me/tiny", "--dry-run", str(folder), *more])
+    assert status == 0, output
+    return folder
+
+
+def test_only_plain_files_leave_and_no_path_of_this_machine(tiny_run: Path, tmp_path: Path) -> None:
+    folder = dry(tiny_run, tmp_path / "out", "--license", "mit")
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert {file.suffix for file in files} <= set(SUFFIXES)
+    names = {str(file.relative_to(folder)) for file in files}
+    assert {"README.md", "config.yaml", "curve.png", "eval.csv", "report.html"} <= names
+    assert not any("training" in name for name in names)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (config["data"]["folder"], config["run_dir"]) == ("~/.cache/vgf/data", f"runs/{tiny_run.name}")
+
+
+def test_the_card_says_what_the_run_is(tiny_run: Path, tmp_path: Path) -> None:
+    _, head, body = (dry(tiny_run, tmp_path / "out", "--license", "mit") / "README.md").read_text().split("---\n", 2)
+    metadata = yaml.safe_load(head)
+    assert (metadata["license"], metadata["pipeline_tag"]) == ("mit", "reinforcement-learning")
+    metrics = metadata["model-index"][0]["results"][0]["metrics"]
+    assert {metric["name"] for metric in metrics} >= {"success, qgf at size 0", "success, qgf at size 0.1"}
+    for said in (
+        "| qgf | size 0.1 |",
+        "vgf pull me/tiny",
+        "![score",
+        "python -m vgf.run task=ogbench",
+        "Budget(size=0.1)",
+    ):
+        assert said in body
+
+
+def test_a_control_run_comes_back_as_it_went(hub: Hub, tiny_run: Path, tmp_path: Path) -> None:
+    status, output = run_main(["push", str(tiny_run), "me/tiny"])
+    assert status == 0, output
+    assert "README.md" in hub.repos["me/tiny"]
+    hub.repos["me/tiny"] |= {"evil.py": b"1", "evil.pkl": b"1", ".hidden.json": b"{}"}
+    status, output = run_main(["pull", "me/tiny", str(tmp_path / "back")])
+    assert status == 0, output
+    assert not list((tmp_path / "back").rglob("*evil*"))
+    assert not list((tmp_path / "back").rglob(".*"))
+    np.testing.assert_array_equal(vgf.load(tmp_path / "back").act(OBS), vgf.load(tiny_run).act(OBS))
+    status, output = run_main(["pull", "me/tiny", str(tmp_path / "back")])
+    assert (status, "is not empty" in output) == (2, True)
+
+
+def test_a_text_run_takes_reward_and_reference_along(hub: Hub, text_run: Path, tmp_path: Path) -> None:
+    status, output = run_main(["push", str(text_run), "me/words"])
+    assert (status, "--with-reference" in output) == (2, True)
+    status, output = run_main(["push", str(text_run), "me/words", "--with-reference"])
+    assert status == 0, output
+    expected = vgf.load(text_run).generate(PROMPTS, budget=Budget(size=0.3), seed=1)
+    original = shutil.move(text_run.parent, tmp_path / "elsewhere")
+    try:
+        status, output = run_main(["pull", "me/words", str(tmp_path / "back")])
+        assert status == 0, output
+        assert vgf.load(tmp_path / "back").generate(PROMPTS, budget=Budget(size=0.3), seed=1) == expected
+    finally:
+        shutil.move(original, text_run.parent)
+    assert str(text_run.parent).encode() not in b"".join(hub.repos["me/words"].values())
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("config.yaml", "seed: 0", "seed: ${oc.env:HOME}", "outside itself"),
+        ("config.yaml", "model: reference\n  adapter", "model: /etc\n  adapter", "no name of the hub"),
+        ("text.json", '"reward"', '"../../reward"', "outside itself"),
+        ("text.json", '"reward"', "null", None),
+        ("text.json", "{", "[", "cannot be read"),
+    ],
+)
+def test_what_a_stranger_may_not_say(
+    text_run: Path, tmp_path: Path, file: str, old: str, new: str, said: str | None
+) -> None:
+    folder = dry(text_run, tmp_path / "out", "--with-reference")
+    content = (folder / file).read_text()
+    assert old in content
+    (folder / file).write_text(content.replace(old, new, 1))
+    if said is None:
+        assert check_folder(folder, "me/x")
+        parts = json.loads((folder / file).read_text()) | {"proxy": "os:system"}
+        (folder / file).write_text(json.dumps(parts))
+        said = "Python function os:system"
+    with pytest.raises(UserError, match=said):
+        check_folder(folder, "me/x")
+
+
+def test_every_refusal_is_one_line(hub: Hub, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def complaint(*arguments: str) -> str:
+        status, output = run_main(list(arguments))
+        assert (status, output.count("\n")) == (2, 0), output
+        return output
+
+    assert "the hub has no me/absent" in complaint("pull", "me/absent", str(tmp_path / "x"))
+    hub.repos["me/empty"] = {"notes.md": b"x"}
+    assert "no config.yaml" in complaint("pull", "me/empty", str(tmp_path / "x"))
+    assert "write OWNER/NAME" in complaint("push", str(tiny_run), "nobody")
+    assert "does not exist" in complaint("push", str(tmp_path / "nowhere"), "me/x")
+    hub.refuse = True
+    assert "HF_TOKEN" in complaint("push", str(tiny_run), "me/x")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
+    assert "cannot be reached" in complaint("push", str(tiny_run), "me/x")
+    assert "cannot be reached" in complaint("pull", "me/x", str(tmp_path / "x"))

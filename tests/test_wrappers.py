@@ -1,0 +1,97 @@
+"""A policy as stable-baselines3, LeRobot and Minari expect one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+import vgf
+from tests.toy_env import make_plane
+from vgf import Budget, UserError
+from vgf.wrappers import LeRobotPolicy, Predictor, collect
+
+OBS = np.array([[4.0, 8.0], [12.0, 3.0]], np.float32)
+BOX = gymnasium.spaces.Box(np.float32([0, -4]), np.float32([1, 4]))
+
+
+@pytest.fixture(scope="module")
+def policy(tiny_run: Path) -> Any:
+    return vgf.load(tiny_run)
+
+
+def test_predict_plays_chunks_to_their_end(policy: Any) -> None:
+    predictor, state, played = Predictor(policy, seed=3, budget=Budget(size=0.3)), None, []
+    for _ in range(4):
+        actions, state = predictor.predict(OBS, state)
+        played.append(actions)
+    first = policy.act_chunk(OBS, Budget(size=0.3), vgf.evaluation.episode_seed(3, 0))
+    second = policy.act_chunk(OBS, Budget(size=0.3), vgf.evaluation.episode_seed(3, 1))
+    np.testing.assert_allclose(np.stack(played[:3], 1), first, atol=1e-6)
+    np.testing.assert_allclose(played[3], second[:, 0], atol=1e-6)
+
+
+def test_an_episode_that_begins_is_planned_anew(policy: Any) -> None:
+    predictor = Predictor(policy)
+    first, state = predictor.predict(OBS)
+    again, _ = predictor.predict(OBS, state, episode_start=np.array([True, False]))
+    np.testing.assert_allclose(again[1], policy.act_chunk(OBS, seed=vgf.evaluation.episode_seed(0, 0))[1, 1], atol=1e-6)
+    np.testing.assert_allclose(again[0], policy.act(OBS, seed=vgf.evaluation.episode_seed(0, 1))[0], atol=1e-6)
+    fixed = [predictor.predict(OBS, deterministic=True)[0] for _ in range(2)]
+    np.testing.assert_array_equal(*fixed)
+    assert (first != fixed[0]).any()
+
+
+def test_actions_are_in_the_action_space(policy: Any) -> None:
+    plain, boxed = Predictor(policy, seed=1), Predictor(policy, seed=1, action_space=BOX)
+    np.testing.assert_allclose(boxed(OBS), (plain(OBS) + 1) / 2 * (BOX.high - BOX.low) + BOX.low, atol=1e-5)
+    assert boxed(OBS[0]).shape == (2,)
+    with pytest.raises(UserError, match="no box of 2 numbers"):
+        Predictor(policy, action_space=gymnasium.spaces.Discrete(3))
+    with pytest.raises(UserError, match="not bounded"):
+        Predictor(policy, action_space=gymnasium.spaces.Box(-np.inf, np.inf, (2,)))
+
+
+def test_stable_baselines3_evaluates_it(policy: Any) -> None:
+    evaluation = pytest.importorskip("stable_baselines3.common.evaluation")
+    vectors = pytest.importorskip("stable_baselines3.common.vec_env")
+    env = vectors.DummyVecEnv([make_plane])
+    predictor = Predictor(policy, action_space=env.action_space)
+    returns, lengths = evaluation.evaluate_policy(
+        predictor, env, n_eval_episodes=2, return_episode_rewards=True, warn=False
+    )
+    assert len(returns) == 2
+    assert lengths == [7, 7]
+
+
+def test_lerobot_takes_actions_from_a_queue(policy: Any) -> None:
+    robot, batch = LeRobotPolicy(policy, seed=2), {"observation.state": torch.from_numpy(OBS)}
+    chunk = torch.from_numpy(policy.act_chunk(OBS, seed=vgf.evaluation.episode_seed(2, 0)))
+    for step in range(3):
+        torch.testing.assert_close(robot.select_action(batch), chunk[:, step])
+    robot.select_action(batch)
+    robot.reset()
+    torch.testing.assert_close(
+        robot.select_action(batch), torch.from_numpy(policy.act(OBS, seed=vgf.evaluation.episode_seed(2, 2)))
+    )
+    robot.reset()
+    with pytest.raises(UserError, match="it has pixels"):
+        robot.select_action({"pixels": batch["observation.state"]})
+
+
+def test_collected_episodes_are_a_minari_data_set(policy: Any, tmp_path: Path) -> None:
+    env = make_plane()
+    recording = collect(env, policy, tmp_path / "mine" / "data-v0", episodes=2, budget=Budget(size=0.1), seed=5)
+    again = collect(env, policy, tmp_path / "mine" / "data-v0", episodes=2, budget=Budget(size=0.1), seed=5)
+    np.testing.assert_array_equal(recording.actions, again.actions)
+    assert len(recording.lengths) == 2
+    minari = pytest.importorskip("minari")
+    found = minari.MinariDataset(tmp_path / "mine" / "data-v0" / "data")
+    assert found.total_episodes == 2
+    np.testing.assert_allclose(found[0].actions, recording.actions[: recording.lengths[0]])
+    with pytest.raises(UserError, match="episodes=0"):
+        collect(env, policy, tmp_path, episodes=0)

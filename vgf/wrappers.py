@@ -1,0 +1,191 @@
+"""A policy as other libraries expect one: stable-baselines3's ``predict``, LeRobot's ``select_action``, Minari data.
+
+A policy acts in [-1, 1] and may plan chunks of several actions, which are played open loop. The wrappers map actions
+to a box and play the chunks. None of the libraries is needed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from vgf.data.formats.minari_writer import write_minari
+from vgf.data.recording import Recording
+from vgf.errors import UserError
+from vgf.evaluation import episode_seed
+from vgf.policy import Policy
+from vgf.transport import Budget
+
+__all__ = ["LeRobotPolicy", "Predictor", "collect"]
+
+State = tuple[np.ndarray, np.ndarray]  # planned chunks [B, H, A], and how much of each has been played [B]
+
+
+class Predictor:
+    """A policy at a budget, called as stable-baselines3 calls its models.
+
+    Args:
+        policy: of a control run.
+        budget, method: as for :meth:`vgf.policy.Policy.act`.
+        action_space: of the environment, whose box actions are mapped to; None: [-1, 1].
+        seed: of the noise.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        budget: Budget | None = None,
+        method: str | None = None,
+        action_space: gymnasium.spaces.Space | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.policy, self.budget, self.method, self.seed = policy, budget, method, seed
+        self.low, self.high = _box(action_space, policy.networks.sizes.action)
+        self._plans = 0
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        """The first action of a new plan: [S] -> [A], or [B, S] -> [B, A]."""
+        return self.predict(observation)[0]
+
+    def predict(
+        self,
+        observation: np.ndarray,
+        state: State | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, State]:
+        """Choose actions.
+
+        Args:
+            observation: [S] or [B, S].
+            state: what the call before returned, to play its chunks to their end; None: plan anew.
+            episode_start: [B] bool; True where an episode begins, and nothing planned before counts.
+            deterministic: the same noise in every call, instead of new noise for every plan.
+
+        Returns:
+            Actions [A] or [B, A] in the action space, and the state for the next call.
+        """
+        rows = np.atleast_2d(observation)
+        chunks, played = state or (np.empty(0), np.full(len(rows), np.iinfo(np.int64).max))
+        ended = played >= (chunks.shape[1] if state else 0)
+        if episode_start is not None:
+            ended = ended | np.asarray(episode_start, bool)
+        if ended.any():
+            seed = self.seed if deterministic else episode_seed(self.seed, self._plans)
+            self._plans += 1
+            planned = self.policy.act_chunk(rows, self.budget, seed, self.method)
+            chunks = np.where(ended[:, None, None], planned, chunks) if state else planned
+            played = np.where(ended, 0, played)
+        actions = self.scaled(chunks[np.arange(len(rows)), played])
+        return (actions if np.ndim(observation) == 2 else actions[0]), (chunks, played + 1)
+
+    def scaled(self, actions: np.ndarray) -> np.ndarray:
+        """Actions in [-1, 1], [..., A], in the action space."""
+        return (self.low + (actions + 1) / 2 * (self.high - self.low)).astype(np.float32)
+
+
+class LeRobotPolicy:
+    """A policy at a budget with the methods of LeRobot's: batches of tensors, a queue of actions, ``reset``.
+
+    Args:
+        policy, budget, method, action_space, seed: as for :class:`Predictor`.
+        key: of the batch's entry that holds observations [B, S].
+    """
+
+    name = "vgf"
+
+    def __init__(self, policy: Policy, *, key: str = "observation.state", **settings: Any) -> None:
+        self.key, self._predictor = key, Predictor(policy, **settings)
+        self._queue: deque[Tensor] = deque()
+
+    def reset(self) -> None:
+        """Forget what is planned; to be called when an episode begins."""
+        self._queue.clear()
+
+    def predict_action_chunk(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Plan: actions [B, H, A]."""
+        rows = self._observations(batch)
+        _, (chunks, _) = self._predictor.predict(rows.cpu().numpy())
+        return torch.from_numpy(self._predictor.scaled(chunks)).to(rows.device)
+
+    def select_action(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The next actions [B, A]; a new plan where the last one is played to its end."""
+        if not self._queue:
+            self._queue.extend(self.predict_action_chunk(batch).unbind(1))
+        return self._queue.popleft()
+
+    def _observations(self, batch: Mapping[str, Tensor]) -> Tensor:
+        if self.key not in batch:
+            raise UserError(f"the batch has no {self.key!r}; it has {', '.join(batch)}; key=... names observations")
+        rows = batch[self.key]
+        return rows if rows.ndim == 2 else rows.unsqueeze(0)
+
+
+def collect(
+    environment: gymnasium.Env,
+    policy: Policy,
+    folder: Path | str,
+    *,
+    episodes: int,
+    budget: Budget | None = None,
+    method: str | None = None,
+    seed: int = 0,
+) -> Recording:
+    """Play episodes at a budget and keep them as a Minari data set.
+
+    Args:
+        environment: with vector observations, and actions in a box.
+        policy, budget, method: as for :class:`Predictor`.
+        folder: of the data set; one that is there is replaced. The ``minari`` package loads it.
+        episodes: how many, >= 1.
+        seed: of environment and noise.
+
+    Returns:
+        What was recorded, actions in the environment's units.
+
+    Raises:
+        UserError: an environment without a spec or a box, or that never ends an episode.
+    """
+    if episodes < 1:
+        raise UserError(f"episodes={episodes} must be 1 or more")
+    if environment.spec is None:
+        raise UserError("the environment has no spec; make it with gymnasium.make")
+    predictor = Predictor(policy, budget=budget, method=method, action_space=environment.action_space, seed=seed)
+    rows: list[tuple[Any, ...]] = []
+    for episode in range(episodes):
+        observation, _ = environment.reset(seed=episode_seed(seed, episode))
+        state, ended, cut = None, False, False
+        while not (ended or cut):
+            action, state = predictor.predict(np.asarray(observation, np.float32), state)
+            following, reward, ended, cut, _ = environment.step(action)
+            rows.append((observation, action, reward, following, ended, ended or cut))
+            observation = following
+    names = ("observations", "actions", "rewards", "next_observations", "terminated", "ends")
+    kinds = (np.float32, np.float32, np.float32, np.float32, bool, bool)
+    columns = zip(names, kinds, zip(*rows, strict=True), strict=True)
+    arrays: dict[str, Any] = {name: np.array(column, kind) for name, kind, column in columns}
+    spent = policy.resolve(method).method + (f" at {budget}" if budget else "")
+    recording = Recording(**arrays, origin=f"{episodes} episodes of {environment.spec.id}, played by {spent}")
+    write_minari(
+        Path(folder), recording, env_spec=environment.spec.to_json(),
+        metadata={"algorithm_name": "vgf", "description": recording.origin},
+    )  # fmt: skip
+    return recording
+
+
+def _box(space: gymnasium.spaces.Space | None, size: int) -> tuple[np.ndarray, np.ndarray]:
+    if space is None:
+        return -np.ones(size, np.float32), np.ones(size, np.float32)
+    if not isinstance(space, gymnasium.spaces.Box) or space.shape != (size,):
+        raise UserError(f"the action space {space} is no box of {size} numbers, which this policy's actions have")
+    if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+        raise UserError(f"the action space {space} is not bounded; actions cannot be mapped to it")
+    return space.low, space.high

@@ -28,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_adapter_that_diverges_is_not_stored(tmp_path: Path, model: Path, trainer: str) -> None:
     config, run = text_config(model, learning_rate=1e30), RunDirectory(tmp_path)
     config.trainer = trainer
-    with pytest.raises(UserError, match=r"trainer=\w+.* not finite .*lower text\.finetune\.learning_rate") as error:
+    with pytest.raises(UserError, match=r"trainer=\w+.* not finite.*lower text\.finetune\.learning_rate") as error:
         importlib.import_module(f"vgf.trainers.{trainer}").train(config, text_problem(config), run, CPU)
     assert "\n" not in str(error.value)
     assert not adapter_path(tmp_path).exists()

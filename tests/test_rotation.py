@@ -10,8 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vgf import checkpoint
 from vgf.checkpoint import load_checkpoint, save_checkpoint
+from vgf.config import Config
 from vgf.rotation import best_step, kept_steps, scores_of
+from vgf.rundir import RunDirectory
 
 STEPS = st.lists(st.integers(1, 200), unique=True, min_size=1)
 
@@ -76,3 +79,45 @@ def test_checkpoints_of_a_run_are_rotated(tmp_path):
     assert there == [20, 30, 50, 60]
     assert (folder / "best").read_text() == "step-000000020\n"
     assert load_checkpoint(tmp_path).step == 60
+
+
+def half_removed(path: Path, **_) -> None:
+    if path.is_dir():
+        (path / "networks.safetensors").unlink()
+        raise KeyboardInterrupt
+
+
+def not_begun(*_) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("broken", "how"), [("shutil.rmtree", half_removed), ("drop_old", not_begun)])
+def test_a_rotation_that_was_broken_off_after_the_last_save_is_made_up_for(tmp_path, monkeypatch, broken, how):
+    """Nothing is saved again in a run that is at its end: the next call has to do it."""
+    run = RunDirectory(tmp_path)
+    run.claim(Config())
+    for step in (1, 2):
+        save_checkpoint(tmp_path, step, {"w": torch.zeros(1)}, {}, {})
+    logged(tmp_path, [{"step": 3, "validation/flow/loss": 1.0}])
+    with monkeypatch.context() as patched:
+        patched.setattr(f"vgf.checkpoint.{broken}", how)
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(tmp_path, 3, {"w": torch.zeros(1)}, {}, {})
+    folder = tmp_path / "checkpoints"
+    for path in folder.glob("step-*"):
+        assert (path / "networks.safetensors").exists(), "no half of a checkpoint is there"
+    run.claim(Config())
+    assert sorted(path.name for path in folder.iterdir()) == ["best", "latest", "step-000000002", "step-000000003"]
+    assert (folder / "best").read_text() == (folder / "latest").read_text() == "step-000000003\n"
+
+
+def test_the_best_moves_before_the_latest(tmp_path, monkeypatch):
+    """A crash between the two leaves a run that goes on; the other way round the best would stay the old one."""
+    written = []
+    whole = checkpoint.atomic_write_text
+    monkeypatch.setattr(
+        checkpoint, "atomic_write_text", lambda path, text: (written.append(path.name), whole(path, text))
+    )
+    logged(tmp_path, [{"step": 1, "validation/flow/loss": 1.0}])
+    save_checkpoint(tmp_path, 1, {"w": torch.zeros(1)}, {}, {})
+    assert written == ["best", "latest"]

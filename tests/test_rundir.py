@@ -60,6 +60,12 @@ def test_interpolations_are_stored_resolved(tmp_path):
     assert read_config(run.path).run_dir == f"runs/{Config().env}/default-seed4"
 
 
+def test_who_holds_a_directory_removes_what_a_killed_process_was_writing(tmp_path):
+    (tmp_path / ".eval.0a1b2c3d.tmp.csv").write_text("step,met")
+    with RunDirectory(tmp_path).held():
+        assert [path.name for path in tmp_path.iterdir()] == [".run.lock"]
+
+
 def test_an_empty_directory_may_be_claimed(tmp_path):
     RunDirectory(tmp_path).claim(config_with())
     assert (tmp_path / "config.yaml").is_file()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from safetensors.numpy import save_file
 
-from vgf import UserError
+import vgf
+from vgf import UserError, run
+from vgf.config import Config
 from vgf.data.formats import read_recording
 from vgf.data.shards import ShardedData, split_episodes, write_shards
 from vgf.files import is_plain_name
@@ -85,6 +91,50 @@ def test_a_saved_data_set_reads_no_file_outside(tmp_path: Path, name: str) -> No
         read_recording(tmp_path / "saved")
 
 
+def hdf5_columns(path: Path) -> dict[str, np.ndarray]:
+    columns = {"observations": np.zeros((4, 2)), "actions": np.zeros((4, 1)), "rewards": np.zeros(4)}
+    columns["terminals"] = np.arange(4) == 3
+    with h5py.File(path, "w") as file:
+        for name, array in columns.items():
+            file[name] = array
+    return columns
+
+
+def external_link(file: h5py.File, other: Path) -> None:
+    file["observations"] = h5py.ExternalLink(other, "observations")
+
+
+def soft_link(file: h5py.File, other: Path) -> None:
+    file["there"] = h5py.ExternalLink(other, "/")
+    file["observations"] = h5py.SoftLink("/there/observations")
+
+
+def external_storage(file: h5py.File, other: Path) -> None:
+    file.create_dataset("observations", (4, 2), "f8", external=[(other, 0, 64)])
+
+
+def virtual(file: h5py.File, other: Path) -> None:
+    layout = h5py.VirtualLayout((4, 2), "f8")
+    layout[:] = h5py.VirtualSource(other, "observations", (4, 2))
+    file.create_virtual_dataset("observations", layout)
+
+
+@pytest.mark.parametrize("layout", ["D4RL", "Minari"])
+@pytest.mark.parametrize("put", [external_link, soft_link, external_storage, virtual])
+def test_hdf5_reads_no_other_file(tmp_path: Path, put: Callable[[h5py.File, Path], None], layout: str) -> None:
+    secret, path = tmp_path / "secret.hdf5", tmp_path / "data.hdf5"
+    columns = hdf5_columns(secret)
+    with h5py.File(path, "w") as file:
+        group = file.create_group("episode_0") if layout == "Minari" else file
+        for name in ("actions", "rewards", "terminals"):
+            group[name] = columns[name]
+        put(file, secret)
+        if layout == "Minari":
+            file.move("observations", "episode_0/observations")
+    with pytest.raises(UserError, match="observations' lies in another file, which is not followed"):
+        read_recording(path)
+
+
 def test_weights_of_a_model_stay_in_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
@@ -128,6 +178,41 @@ def test_yaml_makes_no_objects(tmp_path: Path, tag: str, key: str) -> None:
     (tmp_path / "eval.csv").write_text(",".join(EVAL_COLUMNS) + "\n1,qgf,0,0,1,1,3,0,0,1,0\n")
     write_report(tmp_path, title="t", configured=None)  # the page shows the configuration as far as it can be read
     assert not mark.exists()
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A language run whose reward is a function of a module that leaves a file behind when it is imported."""
+    (tmp_path / "strange_reward.py").write_text(
+        f"import pathlib\npathlib.Path({str(tmp_path / 'imported')!r}).touch()\ndef score(**_): return []\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "strange_reward", raising=False)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    text = {"model": str(tmp_path / "gone"), "reward": {"model": "strange_reward:score"}}
+    (folder / "config.yaml").write_text(json.dumps({"task": "llm_reward", "text": text}))
+    (folder / "text.json").write_text(json.dumps({"proxy": "strange_reward:score", "reward_path": None}))
+    return folder
+
+
+def test_a_run_that_is_loaded_imports_no_module(stranger: Path) -> None:
+    with pytest.raises(UserError, match=r"strange_reward:score.* trust=True"):
+        vgf.load(stranger)
+    assert not (stranger.parent / "imported").exists()
+    with pytest.raises(UserError, match="gone"):  # the reference, which is opened after the reward
+        vgf.load(stranger, trust=True)
+    assert (stranger.parent / "imported").exists()
+
+
+def test_a_run_that_is_evaluated_imports_no_module_that_the_command_does_not_name(stranger: Path) -> None:
+    command = OmegaConf.structured(Config(mode="eval", run=str(stranger)))
+    with pytest.raises(UserError, match=r"on the command line as well: text\.reward\.model=strange_reward:score"):
+        run.launch(command, [])
+    assert not (stranger.parent / "imported").exists()
+    command.text.reward.model = "strange_reward:score"
+    with pytest.raises(UserError, match="moves actions"):  # what the run lacks besides
+        run.launch(command, ["text.reward.model"])
 
 
 def test_a_text_report_escapes_whatever_a_run_says(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from vgf.trainers.lora import (
     token_rows,
     trainable,
 )
+from vgf.trainers.text_guard import finite_updates
 
 __all__ = ["train"]
 
@@ -70,6 +71,7 @@ def train(config: Config, problem: TextProblem, run: RunDirectory, device: torch
         data_collator=_AsDecoded(extra("trl.trainer.dpo_trainer").DataCollatorForPreference(tokenizer.pad_token_id)),
         processing_class=tokenizer,
         peft_config=lora_config(config),
+        callbacks=[finite_updates("trainer=dpo", "text.finetune.learning_rate")],
     )
     trainer.train()
     shutil.rmtree(scratch, ignore_errors=True)

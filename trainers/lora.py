@@ -29,6 +29,7 @@ from vgf.language.ranks import first_first, is_first
 from vgf.language.reference import Reference
 from vgf.rundir import RunDirectory
 from vgf.trainers import value
+from vgf.trainers.text_guard import finite_updates
 
 __all__ = [
     "SEED_OFFSET", "keep", "lora_config", "policy_on", "prompt_rows", "reward_function",
@@ -132,8 +133,17 @@ def train_online(
         train_dataset=prompt_rows(config, problem),
         processing_class=problem.reference.tokenizer,
         peft_config=lora_config(config),
+        callbacks=[finite_updates(f"trainer={config.trainer}", "text.finetune.learning_rate")],
     )
-    trainer.train()
+    try:
+        trainer.train()
+    except RuntimeError as error:
+        if "probability tensor" not in str(error):  # what torch.multinomial says of logits that are not finite
+            raise
+        raise UserError(
+            f"trainer={config.trainer}: the adapted model's probabilities are not finite; "
+            "lower text.finetune.learning_rate"
+        ) from error
     shutil.rmtree(scratch, ignore_errors=True)
     keep(config, problem, run, device, trainer.model, 1)
 

@@ -22,6 +22,7 @@ from vgf.errors import UserError
 from vgf.language.hub import extra
 from vgf.language.reference import blocks_of
 from vgf.language.settings import RewardConfig
+from vgf.trainers.text_guard import finite_updates
 
 __all__ = ["train_reward"]
 
@@ -84,6 +85,7 @@ def train_reward(
         eval_dataset=_tokenised(tokenizer, held_out, config.max_length),
         processing_class=tokenizer,
         peft_config=_lora(config.lora),
+        callbacks=[finite_updates("a reward model", "its learning_rate")],
     )
     trainer.train()
     accuracy = float(trainer.evaluate()["eval_accuracy"])

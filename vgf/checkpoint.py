@@ -6,7 +6,8 @@
     checkpoints/latest                                name of the newest complete folder
                 best                                  name of the best one that is there (see vgf/rotation.py)
 
-A folder is filled under a temporary name, flushed to the disk, renamed; ``latest`` moves last, then older folders go.
+A folder is filled under a temporary name, flushed to the disk, renamed; ``latest`` moves last, then older folders go
+(renamed first, so that no half of one is ever there; where a crash came before that, ``drop_old`` makes up for it).
 A damaged checkpoint is passed over in favour of the one before it, in one line on stderr. To go back to an earlier
 step, write its folder's name into ``latest``.
 
@@ -22,6 +23,7 @@ import os
 import re
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,16 @@ from vgf.files import atomic_write_text, flush, sweep, writing
 from vgf.identity import git_revision, vgf_version
 from vgf.rotation import best_step, kept_steps, scores_of
 
-__all__ = ["FORMAT", "Checkpoint", "latest_step", "load_checkpoint", "save_checkpoint", "settle", "written_by"]
+__all__ = [
+    "FORMAT",
+    "Checkpoint",
+    "drop_old",
+    "latest_step",
+    "load_checkpoint",
+    "save_checkpoint",
+    "settle",
+    "written_by",
+]
 
 FORMAT = 2
 _FILES = ("networks", "training")
@@ -112,10 +123,26 @@ def save_checkpoint(
             os.replace(target, old)
         os.replace(temporary, target)
         flush(folder)
+        _point_to_best(run_dir, step)
         atomic_write_text(folder / "latest", target.name + "\n")
-        _rotate(run_dir, step, keep_every)
+        drop_old(run_dir, keep_every)
         shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def drop_old(run_dir: Path, every: int | None) -> None:
+    """Remove what need not stay of the checkpoints up to the newest; later ones belong to a future that may come.
+
+    Args:
+        every: ``keep_every`` of :func:`save_checkpoint`.
+    """
+    folder = run_dir / "checkpoints"
+    there = _up_to(folder, latest_step(run_dir) or 0)
+    for gone in set(there) - kept_steps(there, _pointed(folder, "best"), every):
+        hidden = folder / f".{_name(gone)}.old.tmp"
+        with suppress(OSError):
+            os.replace(folder / _name(gone), hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def latest_step(run_dir: Path) -> int | None:
@@ -245,15 +272,18 @@ def _tell(reasons: list[str], step: int) -> None:
         print(f"vgf: {reasons[0]}; using the checkpoint of step {step} before it", file=sys.stderr)
 
 
-def _rotate(run_dir: Path, step: int, every: int | None) -> None:
-    """Remove what need not stay of the checkpoints up to ``step``; later ones belong to a future that may come."""
+def _point_to_best(run_dir: Path, step: int) -> None:
+    """Make ``best`` name the best checkpoint up to ``step``."""
     folder = run_dir / "checkpoints"
-    there = [s for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name)) and (s := int(m[1])) <= step]
+    there = _up_to(folder, step)
     best = best_step(there, scores_of(run_dir, there))
     if best is not None and _pointed(folder, "best") != best:
         atomic_write_text(folder / "best", _name(best) + "\n")
-    for gone in set(there) - kept_steps(there, best, every):
-        shutil.rmtree(folder / _name(gone), ignore_errors=True)
+
+
+def _up_to(folder: Path, step: int) -> list[int]:
+    """Steps of the complete folders, none above ``step``."""
+    return [s for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name)) and (s := int(m[1])) <= step]
 
 
 def _logged(run_dir: Path) -> int:

@@ -15,21 +15,28 @@ from vgf.rundir import read_config
 __all__ = ["load"]
 
 
-def load(run_dir: str | Path, *, method: str | MethodConfig | None = None, device: str | torch.device = "cpu") -> Any:
+def load(
+    run_dir: str | Path,
+    *,
+    method: str | MethodConfig | None = None,
+    device: str | torch.device = "cpu",
+    trust: bool = False,
+) -> Any:
     """Load a run's policy, with method and budget as configured.
 
     Args:
         run_dir: directory of a training run.
         method: what a call that names no method uses; None: the run's own, at its own budget.
         device: where the networks live.
+        trust: whether a reward ``module:function`` that the run names may be imported, which runs the module's code.
 
     Returns:
         A :class:`vgf.policy.Policy` (``act``), or a :class:`vgf.language.policy.TextPolicy` (``generate``).
 
     Raises:
-        UserError: when the directory is no run, or a part of it is missing or damaged.
+        UserError: when the directory is no run, a part of it is missing or damaged, or it names code of its own.
     """
     folder = Path(run_dir)
     if text_json(folder).is_file():
-        return load_text(folder, read_config(folder), method=method, device=device)
+        return load_text(folder, read_config(folder), method=method, device=device, trust=trust)
     return policy.load(folder, method=method, device=device)

@@ -33,6 +33,7 @@ from vgf.complaints import group_options, one_line_errors
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
 from vgf.interrupt import raise_on_sigterm
+from vgf.language.scorers import names_code
 from vgf.methods import ALL, load_method
 from vgf.probe import write_probe
 from vgf.report.facts import flatten
@@ -49,6 +50,8 @@ __all__ = ["launch", "main"]
 _OPEN_KEYS = (  # dictionaries that take new names
     "transport.options.", "data.columns.", "text.columns.", "text.reward.columns.", "text.gold.columns.",
 )  # fmt: skip
+
+_CODE_KEYS = ("text.reward.model", "text.gold.model", "text.second.model")  # may be functions of modules
 
 
 def main() -> None:
@@ -215,6 +218,13 @@ def _stored_with(composed: DictConfig, given: list[str], origin: str) -> DictCon
     for key in given:
         if key not in ("task", "method", "preset", "trainer", "budget"):  # groups, not keys
             OmegaConf.update(stored, key, OmegaConf.select(composed, key))
+    for key in _CODE_KEYS:
+        name = OmegaConf.select(stored, key)
+        if key not in given and name is not None and names_code(name):
+            raise UserError(
+                f"{origin}={composed[origin]} has {key}={name}, and to go on would run the code of that module; "
+                f"if you trust the run, name it on the command line as well: {key}={name}"
+            )
     return stored
 
 

@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from vgf.checkpoint import settle
+from vgf.checkpoint import drop_old, settle
 from vgf.config import BudgetConfig, Config
 from vgf.errors import UserError
 from vgf.evaluation import EpisodeRecord
@@ -91,6 +91,8 @@ class RunDirectory:
     def held(self) -> Iterator[None]:
         """Keep other processes from working in the directory; the lock goes away with its process, however it ends.
 
+        What a killed process was writing there is removed.
+
         Raises:
             UserError: another process is at work there.
         """
@@ -103,6 +105,7 @@ class RunDirectory:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"run_dir={self.path} is a file; choose another run_dir=...")
         with locked(self.path / ".run", waiting=refuse):
+            sweep(self.path)
             yield
 
     def claim(self, config: Config) -> None:
@@ -111,8 +114,9 @@ class RunDirectory:
         Raises:
             UserError: when it already holds another run, something else, or ``resume=never`` forbids to go on.
         """
-        sweep(self.path)
         done = settle(self.path)
+        if done is not None:
+            drop_old(self.path, config.train.keep_every)
         begun = done is not None or (self.path / "text.json").is_file()  # of a language run
         if begun and config.resume == "never":
             raise UserError(f"{self.path} already holds a run and resume=never; choose another run_dir=...")

@@ -53,6 +53,14 @@ def test_data_generation_is_killed_a_few_times(driver, tmp_path):
     generated(driver, tmp_path, kills=4)
 
 
+def test_what_a_kill_after_the_last_file_left_is_tidied(driver, tmp_path):
+    assert driver.call("data", str(tmp_path)).status == 0
+    (tmp_path / "X.work").mkdir()
+    (tmp_path / "X.work" / "split0-000000.npz").touch()
+    assert driver.call("data", str(tmp_path)).status == 0
+    data_made(tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("trainer", TRAINERS)

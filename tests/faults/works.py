@@ -21,6 +21,7 @@ from small import problem, small_config
 import vgf.run
 import vgf.scoring
 import vgf.tasks.custom
+from vgf.complaints import one_line_errors
 from vgf.config import Config, EvalConfig
 from vgf.data.generate import generate
 from vgf.methods import load_method
@@ -63,7 +64,7 @@ def train(trainer: str, run_dir: str, changes: dict[str, Any], resume: str = "au
         prepare = staticmethod(lambda config: problem(validation=True))
         environment_factory = staticmethod(lambda config: problem().make_environment)
 
-    with vgf.run._one_line_errors():
+    with one_line_errors():
         vgf.run.raise_on_sigterm()
         run = RunDirectory(Path(run_dir))
         with run.held():
@@ -75,7 +76,7 @@ def evaluate(run_dir: str, methods: list[str]) -> None:
     run = RunDirectory(Path(run_dir))
     config = configured("offline", {})
     vgf.run.raise_on_sigterm()
-    with vgf.run._one_line_errors(), run.held():
+    with one_line_errors(), run.held():
         policy = vgf.scoring.load(run.path, method=config)
         points = [(load_method(name), knob) for name in methods for knob in load_method(name).sweep[:2]]
         vgf.scoring.play_points(config, run, policy, points, problem().make_environment)
@@ -89,7 +90,7 @@ def collected(split: int, index: int) -> dict[str, Any]:
 
 def data(folder: str, collect: Any = collected, counts: dict[str, int] | None = None) -> None:
     """A data set of 60 episodes from two processes."""
-    with vgf.run._one_line_errors():
+    with one_line_errors():
         vgf.run.raise_on_sigterm()
         generate(
             collect,

@@ -44,6 +44,22 @@ def test_rewards_that_are_all_the_same_teach_nothing() -> None:
         fit_heads(states[:1], mask[:1], rewards[:1], layer=1)
 
 
+def test_what_is_not_finite_is_named() -> None:
+    states, mask, rewards = _data()
+    rewards[3, 1] = torch.nan
+    with pytest.raises(UserError, match="the reward of sample 1 of training prompt 3 is not finite"):
+        fit_heads(states, mask, rewards, layer=1)
+    states, mask, rewards = _data()
+    states[:, :, -1] = torch.nan  # nothing was generated there
+    fit_heads(states, mask, rewards, layer=1, steps=1)
+    states[7, 2, 0, 4] = torch.inf
+    with pytest.raises(UserError, match="the reference's state of sample 2 of training prompt 7 is not finite"):
+        fit_heads(states, mask, rewards, layer=1)
+    states, mask, rewards = _data()
+    with pytest.raises(UserError, match=r"loss of the value heads is not finite at step \d+ of 50; lower text\.heads"):
+        fit_heads(states, mask, rewards, layer=1, steps=50, learning_rate=1e30)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.01, 100), st.floats(-50, 50))
 def test_standardising_is_undone(seed: int, spread: float, shift: float) -> None:

@@ -83,7 +83,8 @@ def generate(
     record = target.with_suffix(".json")
     identity = json.loads(json.dumps({key: value for key, value in manifest.items() if key != _DETAIL}))
     finished = partial(is_finished, record, files, counts, identity)
-    if finished():  # before the locks, so that a read-only folder will do
+    left = work.exists() and os.access(work.parent, os.W_OK)  # by a process that was killed while it tidied up
+    if finished() and not left:  # before the locks, so that a read-only folder will do
         return files
 
     def waiting() -> None:
@@ -91,6 +92,7 @@ def generate(
 
     with locked(target, waiting=waiting), locked(work, waiting=waiting):
         if finished():
+            shutil.rmtree(work, ignore_errors=True)
             return files
         for path in (*files.values(), record):
             sweep(path.parent, path)

@@ -98,18 +98,23 @@ def adapted_reference(config: Config, folder: Path, device: torch.device) -> Ref
 
 
 def load_adapted(
-    run_dir: Path, config: Config, *, method: str | MethodConfig | None = None, device: str | torch.device = "cpu"
+    run_dir: Path,
+    config: Config,
+    *,
+    method: str | MethodConfig | None = None,
+    device: str | torch.device = "cpu",
+    trust: bool = False,
 ) -> TextPolicy:
     """The policy of a run's adapted model: ``Budget(steps=0)`` is the adapter alone, more is moved on top of it.
 
     Raises:
-        UserError: the run has no adapter, or a part of it cannot be found any more, or is damaged.
+        UserError: the run has no adapter; otherwise as :func:`vgf.language.loading.load_text`.
     """
     facts, device = adapter_facts(adapter_path(run_dir)), torch.device(device)
     if facts is None:
         raise UserError(f"{run_dir} has no adapter; train one with trainer=distill")
     config = with_own_parts(run_dir, config)
-    plain = load_text(run_dir, config, method=method, device=device)
+    plain = load_text(run_dir, config, method=method, device=device, trust=trust)
     heads = load_heads(round_folder(run_dir, facts["rounds"]), device)
     values = Values(plain.values.reward, heads.get("heads"), heads.get("tokens"))
     return text_policy(config, adapted_reference(config, adapter_path(run_dir), device), values, plain.method)

@@ -106,12 +106,14 @@ def fit_heads(
         all the same; the heads are then the last ones).
 
     Raises:
-        UserError: rewards that are all the same, or too few prompts to hold any out.
+        UserError: rewards that are all the same, too few prompts to hold any out, or a reward, a state or a loss that
+            is not finite.
     """
     prompts = len(states)
     kept = prompts - max(1, round(held_out * prompts))
     if kept < 1:
         raise UserError("value heads need samples of two prompts or more, to hold some out")
+    _require_finite(states, mask, rewards)
     if not rewards.std() > 0:
         raise UserError("the reward gives every reference sample the same value; there is nothing to learn from")
     targets = rewards.unsqueeze(-1).expand(mask.shape)
@@ -132,6 +134,10 @@ def fit_heads(
     for step in range(1, steps + 1):
         rows = torch.randint(len(x), (batch_size,), generator=generator, device=x.device)
         loss = ((model(x[rows]) - y[rows]) / model.reward[1]).square().mean()
+        if not loss.isfinite():
+            raise UserError(
+                f"the loss of the value heads is not finite at step {step} of {steps}; lower text.heads.learning_rate"
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -145,3 +151,15 @@ def fit_heads(
                 best, best_correlation = {k: v.clone() for k, v in model.state_dict().items()}, correlation
     model.load_state_dict(best)
     return model.eval().requires_grad_(False), best_correlation
+
+
+def _require_finite(states: Tensor, mask: Tensor, rewards: Tensor) -> None:
+    for what, bad in (
+        ("the reward", ~rewards.isfinite()),
+        ("the reference's state", (mask & ~states.isfinite().all(-1)).any(-1)),
+    ):
+        if bad.any():
+            prompt, sample = bad.nonzero()[0].tolist()
+            raise UserError(
+                f"{what} of sample {sample} of training prompt {prompt} is not finite; no value heads fit it"
+            )

@@ -27,7 +27,7 @@ from vgf.language.models import load_reference
 from vgf.language.policy import TextPolicy, Values
 from vgf.language.reference import Reference
 from vgf.language.rewards import load_reward
-from vgf.language.scorers import scorer
+from vgf.language.scorers import names_code, scorer
 from vgf.methods import load_method
 
 __all__ = [
@@ -153,20 +153,31 @@ def text_policy(config: Config, reference: Reference, values: Values, method: Me
 
 
 def load_text(
-    run_dir: Path, config: Config, *, method: str | MethodConfig | None = None, device: str | torch.device = "cpu"
+    run_dir: Path,
+    config: Config,
+    *,
+    method: str | MethodConfig | None = None,
+    device: str | torch.device = "cpu",
+    trust: bool = False,
 ) -> TextPolicy:
     """The policy of a language run: reference, reward and heads as it was trained with.
 
     Raises:
-        UserError: a part of it cannot be found any more, or is damaged.
+        UserError: a part of it cannot be found any more, or is damaged; or its reward is a function of a module and
+            ``trust`` is False: the run may be a stranger's, and importing a module runs its code.
     """
     device = torch.device(device)
     config = with_own_parts(run_dir, config)
     try:
         parts = json.loads(text_json(run_dir).read_text())
-        kept, name = parts["reward_path"], parts["proxy"]
-    except (OSError, ValueError, KeyError) as error:
+        kept, name = parts["reward_path"], str(parts["proxy"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{text_json(run_dir)} cannot be read ({error}); the run has not come so far") from error
+    if kept is None and names_code(name) and not trust:
+        raise UserError(
+            f"{run_dir} has the reward {name}, and to load it would run the code of that module; if you trust the run: "
+            "vgf.load(..., trust=True), vgf serve --trust"
+        )
     reward = (
         scorer(name)
         if kept is None

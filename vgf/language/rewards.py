@@ -6,6 +6,7 @@ reference's tokens as they are, or embeddings in their place; only then does it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ class RewardModel:
         """Rewards of K texts, prompt and completion put together.
 
         Raises:
-            UserError: when one of them is not a number.
+            UserError: when one of them is not finite.
         """
         texts = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
         rows = [self._encode(text) for text in texts]
@@ -87,9 +88,10 @@ class RewardModel:
             values = self.model(**inputs).logits[:, 0].float()
             for i, value in zip(chosen, values.tolist(), strict=True):
                 scores[i] = value
-        bad = [i for i, score in enumerate(scores) if score != score]
+        bad = [i for i, score in enumerate(scores) if not math.isfinite(score)]
         if bad:
-            raise UserError(f"{self.name} scores {texts[bad[0]][:60]!r} as nan; it cannot be used as a reward")
+            found = f"{texts[bad[0]][:60]!r} as {scores[bad[0]]}"
+            raise UserError(f"{self.name} scores {found}; it cannot be used as a reward")
         return scores
 
     def _encode(self, text: str) -> list[int]:

@@ -26,7 +26,7 @@ from vgf.errors import UserError, did_you_mean
 from vgf.language.endpoint import EndpointJudge
 from vgf.language.hub import extra
 
-__all__ = ["ScoreFunction", "Scorer", "is_scorer", "probe_reward", "require_gradient", "scorer"]
+__all__ = ["ScoreFunction", "Scorer", "is_scorer", "names_code", "probe_reward", "require_gradient", "scorer"]
 
 ScoreFunction = Callable[..., Iterable[Any]]
 _REASONING_INSTALL = "pip install -c constraints.txt reasoning-gym (three of its parts are built from source)"
@@ -103,6 +103,11 @@ def is_scorer(name: str) -> bool:
     """Whether a name means a function here, rather than a model."""
     head, colon, _ = name.partition(":")
     return head in _SCORERS or bool(colon)
+
+
+def names_code(name: str) -> bool:
+    """Whether a name means a function of a module, whose code runs when it is imported."""
+    return is_scorer(name) and name.partition(":")[0] not in _SCORERS
 
 
 def require_gradient(reward: Any) -> None:

@@ -30,6 +30,7 @@ def make_app(
     window: float = 0.004,
     name: str | None = None,
     device: str | torch.device = "cpu",
+    trust: bool = False,
 ) -> FastAPI:
     """The application that serves a run.
 
@@ -39,11 +40,12 @@ def make_app(
         window: seconds that a request waits for company.
         name: of the model, for OpenAI's clients; None: the directory's.
         device: where the networks live.
+        trust: whether a reward ``module:function`` that the run names may be imported, as in :func:`vgf.load`.
 
     Raises:
         UserError: the directory is no run, or a part of it is missing or damaged.
     """
-    policy, config, limits = load(run_dir, device=device), read_config(run_dir), limits or Limits()
+    policy, config, limits = load(run_dir, device=device, trust=trust), read_config(run_dir), limits or Limits()
     service: TextService | ControlService
     if isinstance(policy, TextPolicy):
         service = TextService(policy, config, limits, window, name or run_dir.resolve().name)

@@ -43,8 +43,9 @@ def run(arguments: Sequence[str]) -> None:
     torch.set_num_threads(given.threads or torch.get_num_threads())
     limits = Limits(**{field.name: getattr(given, f"max_{field.name}") for field in dataclasses.fields(Limits)})
     app = make_app(
-        given.run, limits=limits, window=given.window / 1000, name=given.name, device=pick_device(given.device)
-    )
+        given.run, limits=limits, window=given.window / 1000, name=given.name, device=pick_device(given.device),
+        trust=given.trust,
+    )  # fmt: skip
     listener = _listen(given.host, given.port)
     host, port = listener.getsockname()[:2]
     print(f"{given.run}: http://{host}:{port} (GET /info says what it serves; Ctrl-C stops it)", flush=True)
@@ -63,6 +64,7 @@ def _parser() -> Parser:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, help="of torch (default: its own choice)")
     parser.add_argument("--window", type=float, default=4.0, help="milliseconds a request waits for company")
+    parser.add_argument("--trust", action="store_true", help="import a reward module:function that the run names")
     for field in dataclasses.fields(Limits):
         kind = {"seconds": float, "size": float}.get(field.name, int)
         name = f"--max-{field.name.replace('_', '-')}"

@@ -1,14 +1,14 @@
 """HDF5 files in D4RL's layout: one data set a column at the top level.
 
 Groups such as ``infos/`` and ``metadata/`` are ignored. The antmaze files have no ``next_observations``; see
-:mod:`vgf.data.formats.table` for what stands in. A file with ``episode_0``, ``episode_1``, ... is Minari's.
+:mod:`vgf.data.formats.table` for what stands in. A file with ``episode_0``, ``episode_1``, ... is Minari's. Numbers
+that lie in other files (external links, external storage, virtual data sets) are not read.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -58,7 +58,19 @@ def _keys_of(source: Source, file: Any, name: str) -> list[str] | None:
     """Names in a group, or None where ``name`` is an array."""
     with source.library(f"'{name}'"):
         node = file[name]
-        return sorted(_names(node)) if isinstance(node, h5py.Group) else None
+        names = sorted(_names(node)) if isinstance(node, h5py.Group) else None
+    _require_own(source, file, node, name)
+    return names
+
+
+def _require_own(source: Source, file: Any, node: Any, key: str) -> None:
+    """Refuse what another file holds: a data set from a stranger could name any file that its reader may open."""
+    with source.library(f"'{key}'"):
+        elsewhere = node.file.filename != file.filename
+        if isinstance(node, h5py.Dataset):
+            elsewhere = elsewhere or bool(node.external) or node.is_virtual
+    if elsewhere:
+        raise source.complaint(f"'{key}' lies in another file, which is not followed; copy the array into this one")
 
 
 def _read_array(source: Source, file: Any, key: str) -> np.ndarray:
@@ -66,13 +78,13 @@ def _read_array(source: Source, file: Any, key: str) -> np.ndarray:
         node = file[key]
         is_array = isinstance(node, h5py.Dataset)
         dtype, shape = (node.dtype, node.shape) if is_array else (None, None)
-        held = Path(node.file.filename).stat().st_size  # not always the file itself: there are links between files
+    _require_own(source, file, node, key)
     if dtype is None:
         raise source.complaint(f"'{key}' is a group, not an array; flatten it into one array")
     if dtype.kind == "O" or shape is None:
         return np.empty(0, object)  # text, ragged rows, nothing at all; complained about by their dtype
     size = math.prod(shape) * dtype.itemsize
-    if size > _SMALL and size > _LARGEST_RATIO * held:  # a damaged header; do not allocate that
+    if size > _SMALL and size > _LARGEST_RATIO * source.path.stat().st_size:  # a damaged header; do not allocate that
         raise source.complaint(f"'{key}' claims {size / 1e9:,.1f} GB, more than the file can hold; it is damaged")
     with source.library(f"'{key}'"):
         return np.asarray(node[()])

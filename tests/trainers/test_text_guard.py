@@ -1,0 +1,42 @@
+"""Language trainers stop at what is not finite, in one line, and store nothing of it."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+from small_text import CPU, save_model, text_config, text_problem
+
+from vgf.errors import UserError
+from vgf.language.adapters import adapter_path
+from vgf.language.settings import RewardConfig
+from vgf.rundir import RunDirectory
+from vgf.trainers.reward import train_reward
+
+pytest.importorskip("trl")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.mark.parametrize("trainer", ["distill", "grpo", "dpo"])
+def test_an_adapter_that_diverges_is_not_stored(tmp_path: Path, model: Path, trainer: str) -> None:
+    config, run = text_config(model, learning_rate=1e30), RunDirectory(tmp_path)
+    config.trainer = trainer
+    with pytest.raises(UserError, match=r"trainer=\w+.* not finite.*lower text\.finetune\.learning_rate") as error:
+        importlib.import_module(f"vgf.trainers.{trainer}").train(config, text_problem(config), run, CPU)
+    assert "\n" not in str(error.value)
+    assert not adapter_path(tmp_path).exists()
+
+
+def test_a_reward_model_that_diverges_is_not_stored(tmp_path: Path, model: Path) -> None:
+    pairs = [{"chosen": "good film", "rejected": "bad film was"}] * 16
+    config = RewardConfig(train_layers=None, learning_rate=1e30, batch_size=2)
+    with pytest.raises(UserError, match=r"a reward model: .* not finite .*lower its learning_rate"):
+        train_reward(model, pairs, pairs, config, tmp_path, seed=0, layers=None)
+    assert not list(tmp_path.glob("*.safetensors"))

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 import vgf
 from vgf import run
-from vgf.check import _CHOICES
+from vgf.check import CHOICES
 from vgf.complaints import group_options
 from vgf.config import Config
 from vgf.methods import load_method, method_names
@@ -76,7 +76,7 @@ DEFAULTS = OmegaConf.structured(Config())
 
 def values(key: str) -> st.SearchStrategy[Any]:
     """One in five is absurd."""
-    known = [value for value in _CHOICES.get(key, ()) if (key, value) != ("compile", "on")]
+    known = [value for value in CHOICES.get(key, ()) if (key, value) != ("compile", "on")]
     plausible = st.sampled_from([*_SMALL.get(key, []), *known] or [OmegaConf.select(DEFAULTS, key)])
     return st.one_of(*[plausible] * 4, st.sampled_from(_ABSURD[FIELDS[key]]))
 

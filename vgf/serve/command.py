@@ -52,7 +52,10 @@ def run(arguments: Sequence[str]) -> None:
     if host not in ("127.0.0.1", "::1"):
         print("vgf: anyone who can reach this address can use it; there is no key", flush=True)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, access_log=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    if server.started:  # Ctrl-C alone ends it, and asyncio may have swallowed that when the server had just closed
+        raise KeyboardInterrupt
 
 
 def _parser() -> Parser:

@@ -127,6 +127,8 @@ def test_a_run_leaves_everything_behind(tiny_run):
         ("trainer=fql method=all", "flow-matching source"),
         ("preset=maze method=vgf eval.budgets=[0.5]", "counts whole steps, 0.5 is not one"),
         ("trainer=extras init=nowhere", "init=nowhere does not exist"),
+        ("tracker=5", "tracker=5 is unknown"),
+        ("text.second=null text.second.model=x", r"text.second=null leaves nothing to set text\.second\.model in"),
     ],
 )
 def test_every_mistake_is_one_line(complaint, override, said):

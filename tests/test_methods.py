@@ -110,5 +110,5 @@ def test_a_point_is_a_method_at_its_own_budget_or_at_one_that_is_named():
 
 @pytest.mark.parametrize("text", ["qgf@", "qgf@much", "vgf@1.5", "qgff@1"])
 def test_a_point_that_is_none_is_a_user_error(text):
-    with pytest.raises(UserError, match="qgf@0.1|whole|unknown"):
+    with pytest.raises(UserError, match=r"qgf@0\.1|whole|unknown"):
         named_point(text)

@@ -17,6 +17,8 @@ from vgf.arguments import Arguments
 from vgf.complaints import one_line_errors
 from vgf.errors import UserError
 from vgf.interrupt import raise_on_sigterm
+from vgf.results.page import write_page
+from vgf.results.record import record
 from vgf.results.registry import names, read
 from vgf.results.runner import run_missing, state
 
@@ -30,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: unknown arguments, or whatever an experiment complains about.
     """
     parser = Arguments("python -m vgf.results", "Run, record and show the experiments of the registry.")
-    parser.add_argument("command", choices=("run", "state"))
+    parser.add_argument("command", choices=("run", "state", "record", "page"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="of run and record; 'vgf verify' lists them")
     parser.add_argument(
         "--root", type=Path, default=Path("runs/results"), metavar="DIR", help="holds a folder for each experiment"
@@ -44,8 +46,13 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(list(arguments))
     if given.command in ("run", "record") and not given.names:
         raise UserError(f"{given.command}: name an experiment; 'vgf verify' lists them")
-    if given.command == "state":
+    if given.command == "page":
+        print("\n".join(write_page(given.docs, given.root)))
+    elif given.command == "state":
         print("\n".join(state([read(name) for name in names()], given.root)))
+    elif given.command == "record":
+        for name in given.names:
+            print(record(name, given.root))
     else:
         for name in given.names:
             run_missing(

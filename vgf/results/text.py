@@ -1,0 +1,75 @@
+"""How the numbers of an experiment are written: percent for success, three digits otherwise, the interval in brackets."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from vgf.errors import UserError, did_you_mean
+from vgf.report.points import number_text
+from vgf.results.experiment import Experiment
+from vgf.results.grid import measures_of
+
+__all__ = ["answered", "cells_of", "duration", "is_share", "value_text"]
+
+
+def value_text(experiment: Experiment, name: str, numbers: Sequence[float]) -> str:
+    """``62 % [48, 74]`` or ``+1.47 [1.34, 1.60]``; differences carry a sign. The interval is left out where it is none.
+
+    Args:
+        numbers: value and, where known, the ends of its interval.
+    """
+    value, *ends = numbers
+    share = is_share(experiment, name)
+    sign = "+" if value > 0 and _is_difference(experiment, name) else ""
+    interval = f" [{', '.join(_amount(end, share) for end in ends)}]" if ends and all(map(math.isfinite, ends)) else ""
+    return f"{sign}{_amount(value, share)}{' %' if share else ''}{interval}"
+
+
+def _amount(value: float, share: bool) -> str:
+    if share:
+        return f"{100 * value:.0f}" if value else "0"
+    return f"{value:.2f}" if 0.1 <= abs(value) < 10 else number_text(value)
+
+
+def is_share(experiment: Experiment, name: str) -> bool:
+    """Whether a measure is a share (or a difference of shares)."""
+    return any(measure.name == name and measure.field == "success" for measure in measures_of(experiment))
+
+
+def _is_difference(experiment: Experiment, name: str) -> bool:
+    return any(measure.name == name and measure.minus is not None for measure in measures_of(experiment))
+
+
+def cells_of(name: str) -> tuple[str, str]:
+    """Row and column of a measure in a table: ``qgf, task 2`` is row ``qgf``, column ``task 2``."""
+    row, _, column = name.partition(", ")
+    return row, column
+
+
+def answered(experiment: Experiment) -> str:
+    """The answer with every ``{measure}`` filled in.
+
+    Raises:
+        UserError: a measure that has no value.
+    """
+    values = experiment.expected.values if experiment.expected else {}
+
+    def text(match: re.Match[str]) -> str:
+        if match[1] not in values:
+            hint = did_you_mean(match[1], values)
+            raise UserError(f"{experiment.name}.yaml, answer: {match[1]!r} has no recorded value.{hint}")
+        return value_text(experiment, match[1], values[match[1]])
+
+    return re.sub(r"\{([^}]+)\}", text, experiment.answer)
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``9 min 39 s``, ``2 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

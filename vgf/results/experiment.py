@@ -55,7 +55,8 @@ class Measure:
     Attributes:
         name: ``{key}`` is filled from ``each``.
         method: as in ``eval.csv``.
-        budget: as in ``eval.csv``; ``chosen``: the pilot's; null: the only one evaluated.
+        budget: as in ``eval.csv``; ``chosen``: the pilot's; ``auto``: what budget=auto chose in the
+            run; null: the only one evaluated.
         travelled: instead of a budget, a distance: between the two budgets of the sweep that enclose it on average,
             their episodes are mixed linearly.
         step: of the checkpoint; null: the last.
@@ -138,7 +139,7 @@ class Experiment:
     Attributes:
         title, question: what it is, what it answers.
         status: ``run``, ``partly run`` or ``not run``.
-        group: heading of the page that it stands under.
+        group: heading of the page that it stands under; order: its place there, small numbers first.
         answer: in a sentence; ``{measure}`` is filled from ``expected.values``.
         where: a page (and anchor) of the documentation that tells more.
         not_run: what was not run.
@@ -154,6 +155,7 @@ class Experiment:
     group: str
     answer: str = ""
     where: str | None = None
+    order: int = 50
     not_run: str = ""
     protocol: str = ""
     runs: list[Runs] = dataclasses.field(default_factory=list)

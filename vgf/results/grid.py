@@ -108,7 +108,7 @@ def measures_of(experiment: Experiment) -> list[Measure]:
     for measure in made:
         if sum(other.name == measure.name for other in made) > 1:
             raise UserError(f"{experiment.name}.yaml: two measures are called {measure.name!r}")
-        if measure.runs not in known:
+        if known and measure.runs not in known:  # numbers that no command makes again have no runs
             hint = did_you_mean(measure.runs, known)
             raise UserError(f"{experiment.name}.yaml, {measure.name}: no runs are called {measure.runs!r}.{hint}")
     return made

@@ -1,10 +1,13 @@
-"""Measures: from the files of an experiment's runs to numbers with 95 % intervals (:mod:`vgf.stats`, :mod:`vgf.aggregate`).
+"""Measures: from the files of an experiment's runs to numbers with 95 % intervals.
+
+Statistics are those of :mod:`vgf.stats` and :mod:`vgf.aggregate`.
 
 Scores of a prompt over its noise seeds are averaged before anything else: they are not independent.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +16,16 @@ import numpy as np
 
 from vgf.aggregate import iqm_interval
 from vgf.errors import UserError, did_you_mean
+from vgf.methods import load_method
 from vgf.results.experiment import Cell, Experiment, Measure
 from vgf.results.grid import CHOSEN, OneRun, measures_of, runs_of
 from vgf.results.scores import Evaluated, Scores, read_scores
+from vgf.rundir import read_auto_budget
 from vgf.stats import bootstrap_interval, mean_interval, success_interval
 
 __all__ = ["STATISTICS", "Number", "measured"]
+
+AUTO = "auto"  # as a measure's budget: what budget=auto chose in the run
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ def measured(
     Raises:
         UserError: a measure that no run could satisfy: an unknown statistic, runs that ``where`` leaves none of.
     """
-    runs = [run for run in runs_of(experiment, chosen)]
+    runs = runs_of(experiment, chosen)
     read: dict[str, Evaluated] = {}
     numbers, reasons = {}, {}
     for measure in measures_of(experiment):
@@ -125,7 +132,10 @@ def _budget(
         raise UserError(f"no budget of {method} has been chosen; the pilot has not been run")
     if budget is None and len(there) > 1:
         raise UserError(f"{path / 'eval.csv'} has {method} at several budgets; the measure must name one")
-    value = next(iter(there)) if budget is None else float(chosen[method] if budget == CHOSEN else budget)
+    if budget == AUTO:
+        value = float(getattr(read_auto_budget(path, method), load_method(method).transport.knob))
+    else:
+        value = next(iter(there)) if budget is None else float(chosen[method] if budget == CHOSEN else budget)
     for each in there:
         if abs(each - value) <= 1e-9 + 1e-6 * abs(value):
             return each
@@ -137,7 +147,7 @@ def _budget(
 def _at_distance(distance: float, field: str, budgets: Mapping[float, Mapping[str, Scores]], at: str) -> Scores:
     """Scores at a travelled distance: of the two budgets that enclose it, mixed linearly, episode by episode."""
     far = sorted((float(np.mean(list(fields["travelled"].values()))), budget) for budget, fields in budgets.items())
-    for (near, one), (farther, other) in zip(far, far[1:], strict=False):
+    for (near, one), (farther, other) in itertools.pairwise(far):
         if near <= distance <= farther and farther > near:
             share = (distance - near) / (farther - near)
             a, b = budgets[one][field], budgets[other][field]

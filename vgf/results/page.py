@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vgf.files import atomic_write_text
+from vgf.methods import method_names
 from vgf.results.experiment import Expected, Experiment
 from vgf.results.figures import write_figures
 from vgf.results.grid import OneRun, runs_of
@@ -21,9 +22,10 @@ _INTRODUCTION = """\
 <!-- Written by python -m vgf.results page from results/*.yaml: change those. -->
 
 What has been measured here, each with its command, commit and caveats, from one YAML an experiment in `results/`.
-`vgf verify NAME` runs one again and says which numbers fall inside their recorded intervals ([how](verify.md)). Nearly all of it
-is small networks on two cores: it shows that the parts work and how they compare here, it is no benchmark of the methods.
-Intervals are 95 %. Negative results stay in; what was not run is listed [as not run](#not-run).
+`vgf verify NAME` runs one again and says which numbers fall inside their recorded intervals ([how](verify.md)).
+Nearly all of it is small networks on two cores: it shows that the parts work and how they compare here, it is no
+benchmark of the methods. Intervals are 95 %. Negative results stay in; what was not run is listed
+[as not run](#not-run).
 """
 _GROUPS = ("Control", "Open questions", "Language", "Offline to online", "Speed")
 _WIDTH = 118
@@ -80,7 +82,8 @@ def _anchor(title: str) -> str:
 def _section(experiment: Experiment) -> Iterator[str]:
     assert experiment.expected is not None
     yield f"### {experiment.title}\n"
-    yield f"{experiment.question} {answered(experiment)}\n" if experiment.answer else f"{experiment.question}\n"
+    answer = answered(experiment)
+    yield f"**{experiment.question}** {answer[:1].upper()}{answer[1:]}.\n" if answer else f"**{experiment.question}**\n"
     if experiment.protocol:
         yield f"{experiment.protocol.strip()}\n"
     yield from _table(experiment, experiment.expected)
@@ -115,14 +118,14 @@ def _table(experiment: Experiment, expected: Expected) -> Iterator[str]:
         if experiment.published:
             told = [p for p in experiment.published if cells_of(p.measure)[0] == row]
             cells.append(", ".join(f"{p.value:g} ({p.source})" for p in told))
-        yield f"| `{row}` | {' | '.join(cells)} |" if _is_code(row) else f"| {row} | {' | '.join(cells)} |"
+        yield (
+            f"| `{row}` | {' | '.join(cells)} |"
+            if row in (*method_names(), "fql")
+            else f"| {row} | {' | '.join(cells)} |"
+        )
     yield ""
     if experiment.published and experiment.differs:
         yield f"Published numbers are of another setting: {experiment.differs}\n"
-
-
-def _is_code(row: str) -> bool:
-    return "_" in row or row in ("qgf", "vgf", "bptt", "qfql", "ifql", "fql")
 
 
 def _commands(experiment: Experiment, expected: Expected) -> Iterator[str]:
@@ -170,11 +173,10 @@ def _not_run(known: Sequence[Experiment]) -> Iterator[str]:
     yield "## Not run\n"
     yield "| experiment | question | what is missing |\n|---|---|---|"
     for experiment in known:
-        if experiment.expected is None or experiment.not_run:
+        if experiment.status == "not run" or experiment.not_run:
             missing = experiment.not_run or "all of it"
-            if experiment.expected is None and experiment.runs:
-                missing = f"all of it; `vgf verify` lists it, `python -m vgf.results run {experiment.name}` runs it" + (
-                    f"; and {experiment.not_run}" if experiment.not_run else ""
-                )
+            if experiment.status == "not run":
+                reason = f"; {experiment.not_run}" if experiment.not_run else ""
+                missing = f"all of it{reason}. `python -m vgf.results run {experiment.name}` runs it"
             yield f"| `{experiment.name}` | {experiment.question} | {missing} |"
     yield ""

@@ -71,8 +71,8 @@ def _environment(folder: Path, runs: Sequence[OneRun]) -> dict[str, str]:
     for run in runs:
         path = folder / run.folder / "environment.txt"
         if path.is_file() and not run.pilot:
-            pairs = (line.split(": ", 1) for line in path.read_text().splitlines() if ": " in line)
-            return {key: value for key, value in pairs}
+            lines = path.read_text().splitlines()
+            return dict(line.split(": ", 1) for line in lines if ": " in line)
     return {}
 
 

@@ -31,8 +31,8 @@ def names() -> list[str]:
 
 
 def experiments() -> list[Experiment]:
-    """All experiments, by name."""
-    return [read(name) for name in names()]
+    """All experiments, in the order of their ``order`` and names."""
+    return sorted((read(name) for name in names()), key=lambda experiment: (experiment.order, experiment.name))
 
 
 def read(name: str) -> Experiment:

@@ -1,4 +1,4 @@
-"""What one run scored, read from its ``eval.csv``: one number an episode (control), or a prompt and noise seed (language).
+"""What one run scored, read from its ``eval.csv``: one number an episode, in language a prompt and noise seed.
 
 They are numbered, and a number means the same seeds for every method: differences are paired.
 """

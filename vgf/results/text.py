@@ -1,4 +1,4 @@
-"""How the numbers of an experiment are written: percent for success, three digits otherwise, the interval in brackets."""
+"""How the numbers of an experiment are written: percent for success, else three digits; intervals in brackets."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ def value_text(experiment: Experiment, name: str, numbers: Sequence[float]) -> s
     value, *ends = numbers
     share = is_share(experiment, name)
     sign = "+" if value > 0 and _is_difference(experiment, name) else ""
-    interval = f" [{', '.join(_amount(end, share) for end in ends)}]" if ends and all(map(math.isfinite, ends)) else ""
-    return f"{sign}{_amount(value, share)}{' %' if share else ''}{interval}"
+    largest = max(abs(number) for number in numbers)
 
+    def amount(number: float) -> str:
+        if share:
+            return f"{100 * number:.0f}" if round(100 * number) else "0"
+        return f"{number:.2f}" if 0.1 <= largest < 10 else number_text(number)
 
-def _amount(value: float, share: bool) -> str:
-    if share:
-        return f"{100 * value:.0f}" if value else "0"
-    return f"{value:.2f}" if 0.1 <= abs(value) < 10 else number_text(value)
+    interval = f" [{', '.join(map(amount, ends))}]" if ends and all(map(math.isfinite, ends)) else ""
+    return f"{sign}{amount(value)}{' %' if share else ''}{interval}"
 
 
 def is_share(experiment: Experiment, name: str) -> bool:

@@ -122,7 +122,7 @@ class Figure:
         file: in ``docs/``.
         caption: below it; alt: what it shows, for those who do not see it.
         source: ``RUN_DIR/FILE`` in the experiment's folder, copied; null: drawn from ``expected.values``.
-        measures: those that are drawn, in this order.
+        measures: those that are drawn, in this order; axis: what is across.
     """
 
     file: str
@@ -130,6 +130,7 @@ class Figure:
     caption: str
     source: str | None = None
     measures: list[str] = dataclasses.field(default_factory=list)
+    axis: str = ""
 
 
 @dataclass(frozen=True)

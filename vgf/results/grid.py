@@ -97,20 +97,23 @@ def filled(text: str, known: Mapping[str, Cell], at: str) -> str:
     return re.sub(r"\{(\w+)\}", value, text)
 
 
-def measures_of(experiment: Experiment) -> list[Measure]:
-    """All measures, ``each`` spelt out.
+def measures_of(experiment: Experiment) -> dict[str, Measure]:
+    """All measures by name, ``each`` spelt out.
 
     Raises:
         UserError: a ``{key}`` that ``each`` does not have, two measures of one name, or runs that do not exist.
     """
-    made = [_spelt(one, params, experiment) for one in experiment.measures for params in combinations(one.each)]
     known = {template.name for template in experiment.runs}
-    for measure in made:
-        if sum(other.name == measure.name for other in made) > 1:
+    made: dict[str, Measure] = {}
+    for measure in (
+        _spelt(one, params, experiment) for one in experiment.measures for params in combinations(one.each)
+    ):
+        if measure.name in made:
             raise UserError(f"{experiment.name}.yaml: two measures are called {measure.name!r}")
         if known and measure.runs not in known:  # numbers that no command makes again have no runs
             hint = did_you_mean(measure.runs, known)
             raise UserError(f"{experiment.name}.yaml, {measure.name}: no runs are called {measure.runs!r}.{hint}")
+        made[measure.name] = measure
     return made
 
 

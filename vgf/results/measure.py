@@ -52,7 +52,7 @@ def measured(
     runs = runs_of(experiment, chosen)
     read: dict[str, Evaluated] = {}
     numbers, reasons = {}, {}
-    for measure in measures_of(experiment):
+    for measure in measures_of(experiment).values():
         wanted = _runs_for(measure, runs, experiment.name)
         try:
             scores = [_of_run(measure, run, runs, folder, chosen, read) for run in wanted]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from vgf.complaints import group_options
 from vgf.files import atomic_write_text
 from vgf.methods import method_names
 from vgf.results.experiment import Expected, Experiment
 from vgf.results.figures import write_figures
-from vgf.results.grid import OneRun, runs_of
+from vgf.results.grid import OneRun, measures_of, runs_of
 from vgf.results.registry import experiments
 from vgf.results.text import answered, cells_of, duration, value_text
 
@@ -101,6 +103,7 @@ def _table(experiment: Experiment, expected: Expected) -> Iterator[str]:
     """Rows and columns as the measures' names say; a paper's numbers behind them."""
     if not expected.values:
         return
+    measures = measures_of(experiment)
     rows = list(dict.fromkeys(cells_of(name)[0] for name in expected.values))
     columns = list(dict.fromkeys(cells_of(name)[1] for name in expected.values))
     heads = [column or "result" for column in columns]
@@ -112,7 +115,7 @@ def _table(experiment: Experiment, expected: Expected) -> Iterator[str]:
         for column in columns:
             name = f"{row}, {column}" if column else row
             numbers = expected.values.get(name)
-            cells.append("" if numbers is None else value_text(experiment, name, numbers))
+            cells.append("" if numbers is None else value_text(measures[name], numbers))
         if expected.chosen:
             cells.append(f"{expected.chosen[row]:g}" if expected.chosen.get(row) else "")
         if experiment.published:
@@ -126,6 +129,12 @@ def _table(experiment: Experiment, expected: Expected) -> Iterator[str]:
     yield ""
     if experiment.published and experiment.differs:
         yield f"Published numbers are of another setting: {experiment.differs}\n"
+
+
+@functools.cache
+def _code() -> frozenset[str]:
+    """Rows that are names of the toolkit."""
+    return frozenset([*method_names(), *group_options("trainer")])
 
 
 def _commands(experiment: Experiment, expected: Expected) -> Iterator[str]:

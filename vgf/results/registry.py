@@ -15,19 +15,24 @@ from vgf.files import atomic_write_text
 from vgf.results.experiment import Expected, Experiment
 from vgf.results.strict import into
 
-__all__ = ["STATUSES", "experiments", "names", "path_of", "read", "read_file", "write_expected"]
+__all__ = ["STATUSES", "experiments", "folder", "names", "path_of", "read", "read_file", "write_expected"]
 
 STATUSES = ("run", "partly run", "not run")
 
 
+def folder() -> Path:
+    """Where the files are."""
+    return Path(str(resources.files("vgf.registry")))
+
+
 def path_of(name: str) -> Path:
     """The file of an experiment, whether it exists or not."""
-    return Path(str(resources.files("vgf.registry"))) / f"{name}.yaml"
+    return folder() / f"{name}.yaml"
 
 
 def names() -> list[str]:
     """All experiments, sorted."""
-    return sorted(path.stem for path in path_of("any").parent.glob("*.yaml"))
+    return sorted(path.stem for path in folder().glob("*.yaml"))
 
 
 def experiments() -> list[Experiment]:

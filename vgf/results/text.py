@@ -8,21 +8,22 @@ from collections.abc import Sequence
 
 from vgf.errors import UserError, did_you_mean
 from vgf.report.points import number_text
-from vgf.results.experiment import Experiment
+from vgf.results.experiment import Experiment, Measure
 from vgf.results.grid import measures_of
 
-__all__ = ["answered", "cells_of", "duration", "is_share", "value_text"]
+__all__ = ["answered", "cells_of", "duration", "value_text"]
 
 
-def value_text(experiment: Experiment, name: str, numbers: Sequence[float]) -> str:
+def value_text(measure: Measure, numbers: Sequence[float]) -> str:
     """``62 % [48, 74]`` or ``+1.47 [1.34, 1.60]``; differences carry a sign. The interval is left out where it is none.
 
     Args:
+        measure: what was measured.
         numbers: value and, where known, the ends of its interval.
     """
     value, *ends = numbers
-    share = is_share(experiment, name)
-    sign = "+" if value > 0 and _is_difference(experiment, name) else ""
+    share = measure.field == "success"
+    sign = "+" if value > 0 and measure.minus is not None else ""
     largest = max(abs(number) for number in numbers)
 
     def amount(number: float) -> str:
@@ -32,15 +33,6 @@ def value_text(experiment: Experiment, name: str, numbers: Sequence[float]) -> s
 
     interval = f" [{', '.join(map(amount, ends))}]" if ends and all(map(math.isfinite, ends)) else ""
     return f"{sign}{amount(value)}{' %' if share else ''}{interval}"
-
-
-def is_share(experiment: Experiment, name: str) -> bool:
-    """Whether a measure is a share (or a difference of shares)."""
-    return any(measure.name == name and measure.field == "success" for measure in measures_of(experiment))
-
-
-def _is_difference(experiment: Experiment, name: str) -> bool:
-    return any(measure.name == name and measure.minus is not None for measure in measures_of(experiment))
 
 
 def cells_of(name: str) -> tuple[str, str]:
@@ -56,12 +48,13 @@ def answered(experiment: Experiment) -> str:
         UserError: a measure that has no value.
     """
     values = experiment.expected.values if experiment.expected else {}
+    measures = measures_of(experiment)
 
     def text(match: re.Match[str]) -> str:
         if match[1] not in values:
             hint = did_you_mean(match[1], values)
             raise UserError(f"{experiment.name}.yaml, answer: {match[1]!r} has no recorded value.{hint}")
-        return value_text(experiment, match[1], values[match[1]])
+        return value_text(measures[match[1]], values[match[1]])
 
     return re.sub(r"\{([^}]+)\}", text, experiment.answer)
 

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vgf.commands import Parser
-from vgf.errors import UserError
+from vgf.errors import UserError, did_you_mean
 from vgf.results.experiment import Experiment
+from vgf.results.grid import measures_of
 from vgf.results.measure import Number, measured
 from vgf.results.registry import experiments, read
 from vgf.results.runner import chosen_here, run_missing
@@ -61,17 +62,21 @@ def run(arguments: Sequence[str]) -> None:
 def compared(experiment: Experiment, numbers: dict[str, Number], reasons: dict[str, str]) -> tuple[list[str], bool]:
     """A line for every recorded value, and whether all fall inside their recorded intervals."""
     assert experiment.expected is not None
-    lines, outside = [], 0
+    lines, outside, measures = [], 0, measures_of(experiment)
     for name, (value, low, high) in experiment.expected.values.items():
-        recorded = value_text(experiment, name, (value, low, high))
+        if name not in measures:
+            raise UserError(
+                f"{experiment.name}.yaml: {name!r} has a value but no measure.{did_you_mean(name, measures)}"
+            )
+        recorded = value_text(measures[name], (value, low, high))
         if name not in numbers:
             outside += 1
-            lines.append(f"missing  {name}: recorded {recorded}; {reasons.get(name, 'no measure of that name')}")
+            lines.append(f"missing  {name}: recorded {recorded}; {reasons[name]}")
             continue
         now = numbers[name]
         fits = low - 1e-4 * abs(low) <= now.value <= high + 1e-4 * abs(high)
         outside += not fits
-        text = value_text(experiment, name, (now.value, now.low, now.high))
+        text = value_text(measures[name], (now.value, now.low, now.high))
         lines.append(f"{'inside ' if fits else 'OUTSIDE'}  {name}: {text}; recorded {recorded}")
     total = len(experiment.expected.values)
     lines.append(f"{experiment.name}: {total - outside} of {total} inside their recorded 95 % intervals")

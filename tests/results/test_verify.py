@@ -143,6 +143,18 @@ def test_a_limit_stops_between_runs_and_the_next_call_goes_on(experiments: Path,
     assert len(started) == 4
 
 
+def test_only_those_runs_of_another_experiment_are_made_that_one_starts_from(
+    experiments: Path, tmp_path: Path, started: list[str]
+):
+    written(experiments, PILOT, SEEDS)
+    whole = yaml.safe_load((experiments / "e.yaml").read_text())
+    whole |= {"name": "f", "runs": [{"command": "python -m vgf.run run_dir=x", "copy": "e/s1"}]}
+    (experiments / "f.yaml").write_text(yaml.safe_dump(whole))
+    assert runner.run_missing(read, "f", tmp_path)
+    assert [command.split()[-1] for command in started] == ["run_dir=pilot", "run_dir=s1", "run_dir=x"]
+    assert (tmp_path / "f" / "x" / "config.yaml").is_file()
+
+
 def test_a_run_that_fails_ends_it_and_is_tried_again(experiments: Path, tmp_path: Path, started: list[str]):
     written(experiments, {"command": "python -m vgf.run tracker=fail run_dir=a"})
     for _ in range(2):

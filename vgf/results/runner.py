@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -93,6 +93,7 @@ def run_missing(
     pilot: bool = False,
     limit_minutes: float = math.inf,
     only: Mapping[str, str] | None = None,
+    folders: Collection[str] | None = None,
 ) -> bool:
     """Run what is missing of an experiment, after what it copies from.
 
@@ -102,6 +103,7 @@ def run_missing(
         pilot: choose budgets anew, also where some are recorded.
         limit_minutes: no run is started after them.
         only: grid key -> value; other runs are left out.
+        folders: run directories; others are left out. Pilots are never left out.
 
     Returns:
         Whether nothing is missing now.
@@ -113,12 +115,12 @@ def run_missing(
     if not experiment.runs:
         raise UserError(f"{name} has no commands of its own to run; {experiment.where or 'its page'} tells more")
     end = time.monotonic() + 60 * limit_minutes
-    for other in dict.fromkeys(run.copy.split("/")[0] for run in runs_of(experiment) if run.copy):
+    for other, needed in _copied_from(experiment).items():
         left = (end - time.monotonic()) / 60
-        if other != "." and not run_missing(find, other, root, pilot=pilot, limit_minutes=left):
+        if not run_missing(find, other, root, pilot=pilot, limit_minutes=left, folders=needed):
             return False
     folder = root / name
-    while waiting := [run for run in missing(experiment, folder, pilot=pilot) if _wanted(run, only or {})]:
+    while waiting := [run for run in missing(experiment, folder, pilot=pilot) if _wanted(run, only or {}, folders)]:
         if time.monotonic() >= end:
             print(f"{name}: {len(waiting)} runs are left; the same command goes on", flush=True)
             return False
@@ -142,8 +144,22 @@ def state(experiments: Sequence[Experiment], root: Path) -> list[str]:
     return lines or [f"{root} holds no experiment yet"]
 
 
-def _wanted(run: OneRun, only: Mapping[str, str]) -> bool:
-    return run.pilot or all(str(run.params.get(key, value)) == value for key, value in only.items())
+def _copied_from(experiment: Experiment) -> dict[str, list[str]]:
+    """Other experiments, and those of their run directories that this one starts from."""
+    found: dict[str, list[str]] = {}
+    for run in runs_of(experiment):
+        name, _, folder = (run.copy or ".").partition("/")
+        if name != ".":
+            found.setdefault(name, []).append(folder)
+    return found
+
+
+def _wanted(run: OneRun, only: Mapping[str, str], folders: Collection[str] | None) -> bool:
+    if run.pilot:
+        return True
+    if folders is not None and run.folder not in folders:
+        return False
+    return all(str(run.params.get(key, value)) == value for key, value in only.items())
 
 
 def _start(run: OneRun, folder: Path, said: str) -> None:

@@ -42,8 +42,8 @@ def _fitting(kind: Any, value: Any, at: str) -> Any:
     origin, parts = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return _any_of(parts, value, at)
-    if is_dataclass(kind):
-        return into(kind, value, at)  # type: ignore[type-var]
+    if isinstance(kind, type) and is_dataclass(kind):
+        return into(kind, value, at)
     if origin is list:
         _require(list, value, at, "a list")
         return [_fitting(parts[0], one, f"{at}[{number}]") for number, one in enumerate(value)]
@@ -59,9 +59,9 @@ def _fitting(kind: Any, value: Any, at: str) -> Any:
 def _any_of(parts: tuple[Any, ...], value: Any, at: str) -> Any:
     if value is None and type(None) in parts:
         return None
-    dataclasses = [part for part in parts if is_dataclass(part)]
-    if dataclasses:
-        return into(dataclasses[0], value, at)  # type: ignore[type-var]
+    for part in parts:
+        if isinstance(part, type) and is_dataclass(part):
+            return into(part, value, at)
     if any(isinstance(value, part) and not isinstance(value, bool) for part in parts):
         return value
     return _fitting(next(part for part in parts if part is not type(None)), value, at)

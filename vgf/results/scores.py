@@ -34,6 +34,11 @@ class Evaluated:
     path: Path
     points: Points
 
+    def methods(self) -> list[str]:
+        """Those evaluated at the last step, by name."""
+        last = max(step for step, _ in self.points)
+        return sorted(method for step, method in self.points if step == last)
+
     def budgets(self, method: str, step: int | None) -> Mapping[float, Mapping[str, Scores]]:
         """Budget -> field -> scores of a method, at a step or the last one.
 

@@ -9,7 +9,15 @@ import pytest
 
 from vgf import Budget, UserError
 from vgf.config import BudgetConfig, MethodConfig
-from vgf.methods import budget_at, configured_budget, knob_of, load_method, method_names, missing_extra
+from vgf.methods import (
+    budget_at,
+    configured_budget,
+    knob_of,
+    load_method,
+    method_names,
+    missing_extra,
+    named_point,
+)
 from vgf.nets.extras import EXTRAS
 from vgf.transport import RULES, get_rule
 from vgf.transport.landscape import check_aggregate
@@ -93,3 +101,14 @@ def test_a_method_that_needs_a_network_says_which(name):
     with pytest.raises(UserError, match=rf"method={name} needs .* net.extras=\[{needed}\]"):
         missing_extra(method, set(EXTRAS) - {needed})
     missing_extra(method, [needed])
+
+
+def test_a_point_is_a_method_at_its_own_budget_or_at_one_that_is_named():
+    assert named_point("qgf") == (load_method("qgf"), 0.02)
+    assert named_point("vgf@2") == (load_method("vgf"), 2.0)
+
+
+@pytest.mark.parametrize("text", ["qgf@", "qgf@much", "vgf@1.5", "qgff@1"])
+def test_a_point_that_is_none_is_a_user_error(text):
+    with pytest.raises(UserError, match=r"qgf@0\.1|whole|unknown"):
+        named_point(text)

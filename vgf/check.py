@@ -11,7 +11,7 @@ from vgf.config import Config
 from vgf.errors import UserError
 from vgf.language.check import check_text
 from vgf.language.rules import TEXT_RULES
-from vgf.methods import ALL, budget_at, knob_of, load_method, missing_extra, stays_put
+from vgf.methods import ALL, budget_at, knob_of, load_method, missing_extra, named_point, stays_put
 from vgf.nets.extras import EXTRAS
 from vgf.nets.mlp import ACTIVATIONS
 from vgf.nets.sources import SOURCES
@@ -136,7 +136,7 @@ def check_config(config: Config) -> None:
     if config.mode == "train":
         missing_extra(config, config.net.extras)
         for name in config.eval.baselines:
-            missing_extra(load_method(name), config.net.extras)
+            missing_extra(named_point(name)[0], config.net.extras)
     if config.transport.gate is not None and config.net.heads < 2:
         raise UserError("transport.gate compares the critic's heads; it needs net.heads of 2 or more")
     if config.transport.step == "norm_matched" and get_rule(config.transport.rule).where == "after":
@@ -150,7 +150,7 @@ def check_config(config: Config) -> None:
     for knob in config.eval.budgets or []:
         budget_at(config, knob)
     for name in config.eval.baselines:
-        load_method(name)
+        named_point(name)
 
 
 _POLICIES = {"fql": "one_step", "rebrac": "deterministic", "qam": "flow"}  # trainer -> the policy it trains

@@ -29,6 +29,7 @@ COMMANDS = {
     "doctor": Command("vgf.terminal.doctor", "", "versions, devices, rendering, memory, disk, hubs, compiler"),
     "compare": Command("vgf.report.compare", "RUN RUN ...", "several runs in one figure and page, with intervals"),
     "collect": Command("vgf.report.collect", "DIR", "all runs under a folder in one table: IQM, intervals"),
+    "verify": Command("vgf.results.verify", "[NAME]", "run a recorded experiment again: is it inside its intervals?"),
     "serve": Command("vgf.serve.command", "RUN", "a run behind HTTP: OpenAI's completions for text, /act for control"),
     "push": Command("vgf.share.push", "RUN OWNER/NAME", "a finished run to the Hugging Face Hub, with a model card"),
     "pull": Command("vgf.share.pull", "OWNER/NAME [DIR]", "a run from the Hugging Face Hub"),

@@ -172,7 +172,7 @@ class EvalConfig:
     episodes: int = 50  # at every budget
     budgets: list[float] | None = None  # values of the knob; null: the method's own sweep
     seed: int = 0  # of environments and particle noise: the same for every method and budget
-    baselines: list[str] = field(default_factory=lambda: ["best_of_n"])  # methods played at their own budget
+    baselines: list[str] = field(default_factory=lambda: ["best_of_n"])  # methods at their own budget, or METHOD@BUDGET
     environments: int = 10  # slots played side by side; scores depend on this number, not on processes
     processes: int = field(default_factory=lambda: os.cpu_count() or 1)  # that step environments
     videos: int = 1  # episodes shown as GIFs, moved and unmoved, where frames can be drawn; 0: none

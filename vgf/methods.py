@@ -18,8 +18,8 @@ from vgf.nets.extras import EXTRAS
 from vgf.transport import RULES, Budget, get_rule
 
 __all__ = [
-    "ALL", "budget_at", "configured_budget", "knob_of", "load_method", "method_names", "missing_extra", "stays_put",
-    "with_knob",
+    "ALL", "budget_at", "configured_budget", "knob_of", "load_method", "method_names", "missing_extra", "named_point",
+    "stays_put", "with_knob",
 ]  # fmt: skip
 
 ALL = "all"  # not a method: all of them
@@ -46,6 +46,24 @@ def load_method(name: str) -> MethodConfig:
     return cast(
         MethodConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(MethodConfig), OmegaConf.create(text)))
     )
+
+
+def named_point(text: str) -> tuple[MethodConfig, float]:
+    """A method and a value of its knob: ``qgf`` at its own budget, ``qgf@0.1`` at another.
+
+    Raises:
+        UserError: no such method, or a value that is no budget of it.
+    """
+    name, at, value = text.partition("@")
+    method = load_method(name)
+    if not at:
+        return method, knob_of(method)
+    try:
+        knob = float(value)
+    except ValueError:
+        raise UserError(f"{text}: {value!r} is not a number; write METHOD@BUDGET, such as qgf@0.1") from None
+    budget_at(method, knob)
+    return method, knob
 
 
 def configured_budget(method: MethodConfig) -> Budget:

@@ -15,7 +15,7 @@ from vgf.environments import EnvironmentPool
 from vgf.errors import UserError
 from vgf.evaluation import TimeSpent, evaluate
 from vgf.films import film_episodes
-from vgf.methods import ALL, budget_at, knob_of, load_method, method_names, with_knob
+from vgf.methods import ALL, budget_at, knob_of, load_method, method_names, named_point, with_knob
 from vgf.policy import Policy, load
 from vgf.probe import judged_best, measure, particle_clouds, read_probe
 from vgf.progress import progress_bar
@@ -123,8 +123,9 @@ def points_of(config: Config, policy: Policy) -> list[Point]:
         methods = [load_method(name) for name in method_names()]
         return [(method, knob) for method in _available(methods, policy) for knob in _sweep(method)]
     points: list[Point] = [(config, knob) for knob in sorted({*_sweep(config), knob_of(config)})]
-    baselines = [load_method(name) for name in config.eval.baselines if name != config.method]
-    return points + [(method, knob_of(method)) for method in baselines]
+    known = {(config.method, knob) for _, knob in points}
+    baselines = [named_point(text) for text in config.eval.baselines if text != config.method]
+    return points + [(method, knob) for method, knob in baselines if (method.method, knob) not in known]
 
 
 def _sweep(method: MethodConfig) -> list[float]:

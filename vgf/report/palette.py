@@ -45,6 +45,7 @@ _METHODS = {
     "a_vgf": Style("#a87000", "#efb43a", "v"),
     "grad_step": Style("#5746af", "#a79af5", "P"),
     "best_of_n": Style("#5a6270", "#b9c1cc", "X"),
+    "best_of_16": Style("#4a5260", "#a9b3c0", "x"),
     "qgf_jacobian": Style("#1489a6", "#63cfe6", ">"),
     "qfql": Style("#9b1c31", "#ff7a85", "<"),
     "bptt": Style("#6d7a12", "#c3cf5c", "p"),

@@ -1,0 +1,182 @@
+"""A tiny experiment from its YAML to ``vgf verify``: run, recorded, compared, interrupted, gone on with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.command import run_main
+from vgf import UserError
+from vgf.results import registry, runner
+from vgf.results.__main__ import main
+from vgf.results.registry import read
+
+PILOT = {
+    "name": "pilot", "pilot": True, "command": 'python -m vgf.run "eval.baselines=[qgf@0.1,qgf@0.3]" run_dir=pilot',
+}  # fmt: skip
+
+
+@pytest.fixture
+def experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: list[str]) -> Path:
+    """A registry of two: ``tiny`` trains, ``more`` evaluates its run again."""
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    overrides = [word for word in tiny if not word.startswith(("eval.budgets", "budget.size"))]
+    points = '"eval.budgets=[0]" method=reference "eval.baselines=[qgf@0.1]" eval.videos=0'
+    for name, runs in {
+        "tiny": [{"command": f"python -m vgf.run {' '.join(overrides)} {points} run_dir=a"}],
+        "more": [
+            {"command": 'python -m vgf.run mode=eval run=b method=qgf "eval.budgets=[0.3]"', "copy": "tiny/a"},
+        ],
+    }.items():
+        whole = {"name": name, "title": name, "question": "?", "status": "not run", "group": "Control", "runs": runs}
+        budget = 0.1 if name == "tiny" else 0.3
+        whole["measures"] = [
+            {"name": "far", "method": "qgf", "budget": budget, "field": "travelled", "statistic": "mean"}
+        ]
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
+    monkeypatch.setattr(registry, "folder", lambda: folder)
+    return folder
+
+
+def test_an_experiment_from_its_file_to_its_verdict(experiments: Path, tmp_path: Path):
+    root = ["--root", str(tmp_path / "root")]
+    assert "has no numbers to compare with" in run_main(["verify", "tiny", *root])[1]
+    main(["run", "more", *root])  # first what it starts from
+    main(["record", "tiny", *root])
+    recorded = read("tiny").expected
+    assert recorded is not None
+    assert read("tiny").status == "run"
+    assert recorded.seconds is not None
+    assert recorded.seconds > 0
+    assert recorded.values["far"][0] > 0
+    status, said = run_main(["verify", "tiny", *root])  # nothing is left to run
+    assert (status, said.splitlines()[-1]) == (0, "tiny: 1 of 1 inside their recorded 95 % intervals")
+    assert len(runner.history(tmp_path / "root" / "tiny")) == 1
+    main(["record", "more", *root])
+    assert read("more").expected.values["far"][0] > recorded.values["far"][0]  # type: ignore[union-attr]
+
+    text = (experiments / "tiny.yaml").read_text()
+    (experiments / "tiny.yaml").write_text(text.replace(f"far: [{recorded.values['far'][0]:g}", "far: [9.0").replace(
+        ", ".join(f"{x:g}" for x in recorded.values["far"][1:]), "8.0, 9.5"))  # fmt: skip
+    status, said = run_main(["verify", "tiny", "--runs", str(tmp_path / "root" / "tiny")])
+    assert status == 1
+    assert said.startswith("OUTSIDE  far: ")
+    (tmp_path / "empty").mkdir()
+    status, said = run_main(["verify", "tiny", "--runs", str(tmp_path / "empty")])
+    assert status == 1
+    assert said.startswith("missing  far: ")
+
+
+def test_all_experiments_are_listed(experiments: Path):
+    status, said = run_main(["verify"])
+    assert status == 0
+    assert [line.split()[0] for line in said.splitlines()] == ["more", "tiny"]
+
+
+def test_an_unknown_experiment_offers_the_nearest(experiments: Path):
+    assert run_main(["verify", "tinny"]) == (
+        2, "vgf: no experiment is called 'tinny'; 'vgf verify' lists them. Did you mean 'tiny'?",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Commands that would have been run, each of which leaves scores behind; one that says ``fail`` fails."""
+    commands: list[str] = []
+
+    def pretend(words: list[str], folder: Path) -> int:
+        commands.append(" ".join(words[3:]))
+        run = folder / dict(word.split("=", 1) for word in words if "=" in word)["run_dir"]
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "config.yaml").write_text("method: reference\n")
+        rows = [f"1,qgf,{b},{e},0,{s},1,0.1,0,1,0" for b, s in ((0.1, 0), (0.3, 1)) for e in range(4)]
+        header = "step,method,budget,episode,return,success,length,travelled,value,milliseconds,judge"
+        (run / "eval.csv").write_text("\n".join([header, *rows, ""]))
+        return 3 if "fail" in commands[-1] else 0
+
+    monkeypatch.setattr(runner, "_ended", pretend)
+    return commands
+
+
+def written(folder: Path, *runs: dict) -> None:
+    whole = {"name": "e", "title": "e", "question": "?", "status": "not run", "group": "Control", "runs": list(runs)}
+    (folder / "e.yaml").write_text(yaml.safe_dump(whole))
+
+
+SEEDS = {
+    "grid": {"seed": [0, 1, 2]},
+    "command": 'python -m vgf.run seed={seed} "eval.baselines=[{chosen}]" run_dir=s{seed}',
+}
+
+
+def test_the_pilot_runs_first_and_its_budgets_go_into_the_commands(
+    experiments: Path, tmp_path: Path, started: list[str]
+):
+    written(experiments, PILOT, SEEDS)
+    assert runner.run_missing(read, "e", tmp_path)
+    assert [command.split()[-1] for command in started] == ["run_dir=pilot", "run_dir=s0", "run_dir=s1", "run_dir=s2"]
+    assert started[1] == "seed=0 eval.baselines=[qgf@0.3] run_dir=s0"
+    assert json.loads((tmp_path / "e" / "chosen.json").read_text()) == {"qgf": 0.3}
+    assert runner.state([read("e")], tmp_path) == ["e: 4 runs ended in 0 min; complete"]
+
+
+def test_recorded_budgets_need_no_pilot(experiments: Path, tmp_path: Path, started: list[str]):
+    written(experiments, PILOT, SEEDS)
+    whole = yaml.safe_load((experiments / "e.yaml").read_text())
+    whole["expected"] = {"commit": "c", "date": "d", "machine": "m", "chosen": {"qgf": 0.1}}
+    (experiments / "e.yaml").write_text(yaml.safe_dump(whole))
+    assert runner.run_missing(read, "e", tmp_path, only={"seed": "1"})
+    assert started == ["seed=1 eval.baselines=[qgf@0.1] run_dir=s1"]
+
+
+def test_a_limit_stops_between_runs_and_the_next_call_goes_on(experiments: Path, tmp_path: Path, started: list[str]):
+    written(experiments, PILOT, SEEDS)
+    assert not runner.run_missing(read, "e", tmp_path, limit_minutes=0)
+    assert started == []
+    assert runner.run_missing(read, "e", tmp_path, only={"seed": "0"})
+    assert runner.state([read("e")], tmp_path) == ["e: 2 runs ended in 0 min; 2 to go, next s1"]
+    assert runner.run_missing(read, "e", tmp_path)
+    assert len(started) == 4
+
+
+def test_only_those_runs_of_another_experiment_are_made_that_one_starts_from(
+    experiments: Path, tmp_path: Path, started: list[str]
+):
+    written(experiments, PILOT, SEEDS)
+    whole = yaml.safe_load((experiments / "e.yaml").read_text())
+    whole |= {"name": "f", "runs": [{"command": "python -m vgf.run run_dir=x", "copy": "e/s1"}]}
+    (experiments / "f.yaml").write_text(yaml.safe_dump(whole))
+    assert runner.run_missing(read, "f", tmp_path)
+    assert [command.split()[-1] for command in started] == ["run_dir=pilot", "run_dir=s1", "run_dir=x"]
+    assert (tmp_path / "f" / "x" / "config.yaml").is_file()
+
+
+def test_a_run_that_fails_ends_it_and_is_tried_again(experiments: Path, tmp_path: Path, started: list[str]):
+    written(experiments, {"command": "python -m vgf.run tracker=fail run_dir=a"})
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"a run of e ended with status 3: python -m vgf.run tracker=fail"):
+            runner.run_missing(read, "e", tmp_path)
+    assert [attempt.status for attempt in runner.history(tmp_path / "e")] == [3, 3]
+
+
+def test_a_torn_line_of_the_history_is_left_out(tmp_path: Path):
+    whole = {"command": "a", "status": 0, "seconds": 1.0, "commit": "c", "date": "d"}
+    (tmp_path / "history.jsonl").write_text(json.dumps(whole) + '\n{"command": "b", "sta')
+    assert [attempt.command for attempt in runner.history(tmp_path)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run"], "run: name an experiment"),
+        (["run", "tiny", "--only", "x"], "write KEY=VALUE"),
+        (["dance"], "invalid choice"),
+    ],
+)
+def test_wrong_arguments_are_one_line(experiments: Path, arguments: list[str], said: str):
+    with pytest.raises(UserError, match=said):
+        main(arguments)

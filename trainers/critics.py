@@ -19,6 +19,7 @@ flow has no target, only the critic does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -29,11 +30,15 @@ from vgf.config import TrainConfig
 from vgf.losses import expectile_loss, masked_mean, sql_loss, td_target
 from vgf.nets import ActorCritic, Critics, NetSizes
 from vgf.nets.extras import networks_for
+from vgf.side_by_side import side_by_side, side_threads
 from vgf.trainers.terms import Draw, Losses, Term
 from vgf.transport import Budget, get_rule, transport
+from vgf.transport.gradient import is_inside_vmap
 from vgf.transport.landscape import aggregate_heads
 
-__all__ = ["CRITICS", "bellman", "frozen_value", "in_sample", "transported_value"]
+__all__ = ["CRITICS", "IN_SAMPLE", "bellman", "frozen_value", "transported_value"]
+
+_SHARES = 2  # of the rows a thread: one that is held up leaves some of its own to the others
 
 
 def bellman(nets: Critics, draw: Draw, next_value: Tensor, weight: Tensor) -> Losses:
@@ -54,15 +59,21 @@ def frozen_value(nets: Critics, s: Tensor, a: Tensor, aggregate: str) -> Tensor:
     return aggregate_heads(heads, aggregate)
 
 
-def in_sample(nets: Critics, draw: Draw, config: TrainConfig, *, sparse: bool = False) -> Losses:
+def _on_value(nets: Critics, draw: Draw, config: TrainConfig) -> Losses:
+    """TD on V(s')."""
+    with torch.no_grad():
+        next_value = nets.value(draw.batch.next_observations)  # [B]
+    return bellman(nets, draw, next_value, draw.batch.valid)
+
+
+def _value(nets: Critics, draw: Draw, config: TrainConfig, *, sparse: bool = False) -> Losses:
     """IQL (expectile) or SQL (sparse) value regression: neither ever asks about an action outside the data."""
     s, a = draw.batch.observations, draw.batch.actions
     with torch.no_grad():
-        next_value = nets.value(draw.batch.next_observations)  # [B]
         q_target = aggregate_heads(nets.target_critic(s, a), config.aggregate)  # [B]
     diff = q_target - nets.value(s)
-    v_loss = sql_loss(diff, config.sql_alpha) if sparse else expectile_loss(diff, config.expectile)
-    return bellman(nets, draw, next_value, draw.batch.valid) | {"value/loss": v_loss.mean()}
+    loss = sql_loss(diff, config.sql_alpha) if sparse else expectile_loss(diff, config.expectile)
+    return {"value/loss": loss.mean()}
 
 
 def _sarsa(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
@@ -97,10 +108,21 @@ def transported_value(nets: ActorCritic, s: Tensor, noise: Tensor, config: Train
     return aggregate_heads(heads, config.aggregate).view(noise.shape[:2]).mean(1)
 
 
+def _rows_side_by_side(function: Callable[..., Tensor], *columns: Tensor) -> Tensor:
+    """``function`` of all rows [B, ...], several threads taking a share of them each: one row ignores the others."""
+    parts = 1 if is_inside_vmap() else min(_SHARES * side_threads(), len(columns[0]))
+    if side_threads() == 1 or parts == 1:
+        return function(*columns)
+    shares = zip(*(column.chunk(parts) for column in columns), strict=True)
+    return torch.cat(side_by_side([partial(function, *share) for share in shares]))
+
+
 def _td(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
     noise = draw.spare["critic"].view(len(draw.noise), config.td.particles, -1)  # [B, N, D]
     with torch.no_grad():
-        next_value = transported_value(nets, draw.batch.next_observations, noise, config)
+        next_value = _rows_side_by_side(
+            partial(transported_value, nets, config=config), draw.batch.next_observations, noise
+        )
     return bellman(nets, draw, next_value, draw.batch.valid)
 
 
@@ -108,9 +130,11 @@ def _particles(sizes: NetSizes, config: TrainConfig) -> int:
     return config.td.particles * sizes.particle
 
 
-CRITICS: dict[str, Term] = {
-    "iql": Term(in_sample),
-    "sql": Term(partial(in_sample, sparse=True)),
-    "sarsa": Term(_sarsa),
-    "td": Term(_td, spare=_particles),
+IN_SAMPLE = {"critic": _on_value, "value": _value}  # IQL's losses, of anything that has critics and a value
+
+CRITICS: dict[str, dict[str, Term]] = {
+    "iql": {"critic": Term(_on_value), "value": Term(_value)},
+    "sql": {"critic": Term(_on_value), "value": Term(partial(_value, sparse=True))},
+    "sarsa": {"critic": Term(_sarsa)},
+    "td": {"critic": Term(_td, spare=_particles)},
 }

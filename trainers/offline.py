@@ -34,7 +34,7 @@ __all__ = ["objective", "train"]
 def objective(config: Config) -> dict[str, Term]:
     """Critic, cloning and extras, as configured."""
     return {
-        "critic": CRITICS[config.train.critic],
+        **CRITICS[config.train.critic],
         "cloning": CLONING[config.net.reference],
         **extra_terms(config),
     }

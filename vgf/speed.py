@@ -44,7 +44,8 @@ def precision_context(device: torch.device, precision: str) -> contextlib.Abstra
     choose("train.precision", precision, ("auto", "float32", "bfloat16"))
     if precision == "float32" or (precision == "auto" and not _multiplies_bfloat16(device)):
         return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    # Without autocast's cache of weights: every thread that leaves autocast empties it for all threads.
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:

@@ -12,6 +12,7 @@ from vgf.losses import expectile_loss, sql_loss
 from vgf.trainers.critics import CRITICS, frozen_value, transported_value
 from vgf.trainers.loop import Trainer
 from vgf.trainers.offline import objective
+from vgf.trainers.pieces import losses_of
 from vgf.transport.landscape import aggregate_heads
 
 CPU = torch.device("cpu")
@@ -40,7 +41,7 @@ def expected_loss(nets, draw, next_value, weight):
 def test_losses_are_finite_and_reach_only_what_they_train(name):
     nets, draw, config = fixture(train__critic=name)
     nets.zero_grad()
-    losses = CRITICS[name].losses(nets, draw, config)
+    losses = losses_of(nets, CRITICS[name], config, draw)
     sum(v for k, v in losses.items() if k.endswith("/loss")).backward()
     moved = {k.split(".")[0] for k, p in nets.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     assert moved == ({"q", "v"} if name in ("iql", "sql") else {"q"})
@@ -51,7 +52,7 @@ def test_losses_are_finite_and_reach_only_what_they_train(name):
 def test_in_sample_critics(name, aggregate):
     nets, draw, config = fixture(train__critic=name, train__aggregate=aggregate, train__sql_alpha=0.7)
     b = draw.batch
-    losses = CRITICS[name].losses(nets, draw, config)
+    losses = losses_of(nets, CRITICS[name], config, draw)
     with torch.no_grad():
         assert float(losses["critic/loss"].detach()) == pytest.approx(
             expected_loss(nets, draw, nets.value(b.next_observations), b.valid), rel=1e-4
@@ -70,7 +71,7 @@ def test_sarsa_bootstraps_with_the_action_the_data_played_next():
     known[b.discounts == 0] = 1
     assert 0 < known.sum() < len(known)
     assert (b.next_valid[known == 0] == 0).all()
-    loss = CRITICS["sarsa"].losses(nets, draw, config)["critic/loss"]
+    loss = CRITICS["sarsa"]["critic"].losses(nets, draw, config)["critic/loss"]
     assert float(loss.detach()) == pytest.approx(expected_loss(nets, draw, next_value, b.valid * known), rel=1e-4)
     # The next action of a row is the chunk two rows on (chunk 2), inside the same episode of seven.
     for i in range(64):
@@ -98,7 +99,7 @@ def test_td_values_moved_particles_by_the_target_critic(rule, moved_by, value_ag
         each = [aggregate_heads(nets.target_critic(s, moved[:, i]), value_aggregate) for i in range(4)]
     expected = torch.stack(each).mean(0)
     torch.testing.assert_close(transported_value(nets, s, noise, config), expected, rtol=1e-4, atol=1e-5)
-    loss = CRITICS["td"].losses(nets, draw, config)["critic/loss"]
+    loss = CRITICS["td"]["critic"].losses(nets, draw, config)["critic/loss"]
     assert float(loss.detach()) == pytest.approx(expected_loss(nets, draw, expected, draw.batch.valid), rel=1e-4)
 
 

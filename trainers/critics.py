@@ -30,7 +30,7 @@ from vgf.config import TrainConfig
 from vgf.losses import expectile_loss, masked_mean, sql_loss, td_target
 from vgf.nets import ActorCritic, Critics, NetSizes
 from vgf.nets.extras import networks_for
-from vgf.side_by_side import side_by_side, side_threads
+from vgf.side_by_side import side_by_side
 from vgf.trainers.terms import Draw, Losses, Term
 from vgf.transport import Budget, get_rule, transport
 from vgf.transport.gradient import is_inside_vmap
@@ -38,7 +38,7 @@ from vgf.transport.landscape import aggregate_heads
 
 __all__ = ["CRITICS", "IN_SAMPLE", "bellman", "frozen_value", "transported_value"]
 
-_SHARES = 2  # of the rows a thread: one that is held up leaves some of its own to the others
+_ROWS = int(__import__("os").environ.get("ROWS", "640"))  # particles at a time in a TD target
 
 
 def bellman(nets: Critics, draw: Draw, next_value: Tensor, weight: Tensor) -> Losses:
@@ -89,40 +89,49 @@ def _sarsa(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
 def transported_value(nets: ActorCritic, s: Tensor, noise: Tensor, config: TrainConfig) -> Tensor:
     """Mean target value of moved particles: s [B, S], noise [B, N, D] -> [B]."""
     how = config.td
-    particles = transport(
-        how.rule,
-        s,
-        noise,
-        budget=Budget(how.steps, how.size),
-        critic=nets.critic if how.moved_by == "online" else nets.target_critic,
-        velocity=nets.velocity,
-        flow_steps=nets.source.steps or config.flow_steps,
-        aggregate=how.aggregate,
-        alpha=how.alpha,
-        start_is_noise=True,
-        twins=False,
-        values=False,
-        **networks_for(get_rule(how.rule).options, nets.extras),
-    ).particles  # [B, N, D]
-    heads = nets.target_critic.given(s, noise.shape[1])(particles.flatten(0, 1))  # [E, B*N]
-    return aggregate_heads(heads, config.aggregate).view(noise.shape[:2]).mean(1)
+    target = nets.target_critic.prepared()
+    critic = nets.critic.prepared() if how.moved_by == "online" else target
+    velocity = nets.velocity.prepared()
+
+    def of_rows(s: Tensor, noise: Tensor) -> Tensor:
+        particles = transport(
+            how.rule,
+            s,
+            noise,
+            budget=Budget(how.steps, how.size),
+            critic=critic,
+            velocity=velocity,
+            flow_steps=nets.source.steps or config.flow_steps,
+            aggregate=how.aggregate,
+            alpha=how.alpha,
+            start_is_noise=True,
+            twins=False,
+            values=False,
+            **networks_for(get_rule(how.rule).options, nets.extras),
+        ).particles  # [B, N, D]
+        heads = target.given(s, noise.shape[1])(particles.flatten(0, 1))  # [E, B*N]
+        return aggregate_heads(heads, config.aggregate).view(noise.shape[:2]).mean(1)
+
+    return _by_rows(of_rows, s, noise)
 
 
-def _rows_side_by_side(function: Callable[..., Tensor], *columns: Tensor) -> Tensor:
-    """``function`` of all rows [B, ...], several threads taking a share of them each: one row ignores the others."""
-    parts = 1 if is_inside_vmap() else min(_SHARES * side_threads(), len(columns[0]))
-    if side_threads() == 1 or parts == 1:
-        return function(*columns)
-    shares = zip(*(column.chunk(parts) for column in columns), strict=True)
+def _by_rows(function: Callable[[Tensor, Tensor], Tensor], s: Tensor, noise: Tensor) -> Tensor:
+    """``function`` of a few contexts at a time, side by side: no context depends on the others.
+
+    What is computed for a few stays in a core's cache. Their number does not depend on the threads, and so neither
+    does the rounding of the matrix products.
+    """
+    if torch.compiler.is_compiling() or is_inside_vmap() or s.is_cuda:
+        return function(s, noise)
+    few = max(1, _ROWS // noise.shape[1])
+    shares = zip(s.split(few), noise.split(few), strict=True)
     return torch.cat(side_by_side([partial(function, *share) for share in shares]))
 
 
 def _td(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
     noise = draw.spare["critic"].view(len(draw.noise), config.td.particles, -1)  # [B, N, D]
     with torch.no_grad():
-        next_value = _rows_side_by_side(
-            partial(transported_value, nets, config=config), draw.batch.next_observations, noise
-        )
+        next_value = transported_value(nets, draw.batch.next_observations, noise, config)
     return bellman(nets, draw, next_value, draw.batch.valid)
 
 

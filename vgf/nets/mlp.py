@@ -99,10 +99,9 @@ class MLP(nn.Module):
         return _last(x, self.output.weight, self.output.bias)
 
     def given(self, known: Tensor, times: int = 1) -> Callable[[Tensor], Tensor]:
-        """The same function of the remaining inputs, equal to :meth:`forward` within rounding.
+        """The same function of the remaining inputs, equal to :meth:`forward` within rounding; see :meth:`prepared`.
 
-        Computed once, here: the known inputs' share of the first layer, for ``times`` rows each; parameters in the
-        precision of autocast; LayerNorm's scale and shift, which the next layer's weight and bias take in.
+        Computed once, here: the known inputs' share of the first layer, for ``times`` rows each.
 
         Args:
             known: the first C inputs, [K, C].
@@ -111,19 +110,32 @@ class MLP(nn.Module):
         Returns:
             [K * N, inputs - C] -> [E, K * N, outputs].
         """
+        return self.prepared()(known, times)
+
+    def prepared(self) -> Callable[[Tensor, int], Callable[[Tensor], Tensor]]:
+        """:meth:`given` for several ``known``, with the parameters as they are now.
+
+        Computed once, here: parameters in the precision of autocast; LayerNorm's scale and shift, which the next
+        layer's weight and bias take in.
+        """
         (first, bias), *inner, last = self._with_norms_taken_in()
-        split = known.shape[-1]
-        start = _affine(known.expand(self.heads, *known.shape), first[:, :split], bias)
-        start, first = start.repeat_interleave(times, dim=1), _as_autocast(first[:, split:])
+        first = _as_autocast(first)
         inner = [(_as_autocast(weight), _as_autocast(bias)) for weight, bias in inner]
 
-        def function(x: Tensor) -> Tensor:
-            x = _affine(x.expand(self.heads, *x.shape), first, start)
-            for weight, bias in inner:
-                x = _affine(self._normalised(self.activation(x)), weight, bias)
-            return _last(self._normalised(self.activation(x)), *last)
+        def given(known: Tensor, times: int) -> Callable[[Tensor], Tensor]:
+            split = known.shape[-1]
+            start = _affine(known.expand(self.heads, *known.shape), first[:, :split], bias)
+            start, rest = start.repeat_interleave(times, dim=1), first[:, split:]
 
-        return function
+            def function(x: Tensor) -> Tensor:
+                x = _affine(x.expand(self.heads, *x.shape), rest, start)
+                for weight, bias in inner:
+                    x = _affine(self._normalised(self.activation(x)), weight, bias)
+                return _last(self._normalised(self.activation(x)), *last)
+
+            return function
+
+        return given
 
     def _normalised(self, x: Tensor) -> Tensor:
         """LayerNorm without scale and shift, where the network has it."""

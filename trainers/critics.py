@@ -38,7 +38,7 @@ from vgf.transport.landscape import aggregate_heads
 
 __all__ = ["CRITICS", "IN_SAMPLE", "bellman", "frozen_value", "transported_value"]
 
-_ROWS = int(__import__("os").environ.get("ROWS", "640"))  # particles at a time in a TD target
+_ROWS = 640  # particles at a time in a TD target: what they become in 512 units stays in a core's cache
 
 
 def bellman(nets: Critics, draw: Draw, next_value: Tensor, weight: Tensor) -> Losses:

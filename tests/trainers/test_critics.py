@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,11 @@ from small import problem, small_config
 
 from vgf import Budget, transport
 from vgf.losses import expectile_loss, sql_loss
+from vgf.trainers import critics
 from vgf.trainers.critics import CRITICS, frozen_value, transported_value
 from vgf.trainers.loop import Trainer
 from vgf.trainers.offline import objective
-from vgf.trainers.pieces import losses_of
+from vgf.trainers.pieces import add_gradients, losses_of, pieces_of
 from vgf.transport.landscape import aggregate_heads
 
 CPU = torch.device("cpu")
@@ -101,6 +104,34 @@ def test_td_values_moved_particles_by_the_target_critic(rule, moved_by, value_ag
     torch.testing.assert_close(transported_value(nets, s, noise, config), expected, rtol=1e-4, atol=1e-5)
     loss = CRITICS["td"]["critic"].losses(nets, draw, config)["critic/loss"]
     assert float(loss.detach()) == pytest.approx(expected_loss(nets, draw, expected, draw.batch.valid), rel=1e-4)
+
+
+def test_a_td_target_in_shares_is_that_of_all_rows_at_once(monkeypatch):
+    nets, draw, config = fixture(train__critic="td", train__td__particles=4)
+    noise = draw.spare["critic"].view(8, 4, -1)
+    with torch.no_grad():
+        whole = transported_value(nets, draw.batch.next_observations, noise, config)
+        for rows in (1, 4, 12):  # particles; a context keeps its own together
+            monkeypatch.setattr(critics, "_ROWS", rows)
+            shares = transported_value(nets, draw.batch.next_observations, noise, config)
+            torch.testing.assert_close(shares, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_a_loss_whose_networks_are_frozen_has_no_gradient():
+    nets, draw, config = fixture()
+    for parameter in nets.v.parameters():
+        parameter.requires_grad_(False)
+    nets.zero_grad()
+    pieces = pieces_of(nets, CRITICS["iql"], config, draw)
+    trained = [p for p in nets.parameters() if p.requires_grad]
+    found = add_gradients(pieces, trained, nullcontext, 0.5)
+    assert set(found) == {"critic/loss", "critic/q_mean", "value/loss"}
+    losses_of(nets, {"critic": CRITICS["iql"]["critic"]}, config, draw)["critic/loss"].backward()  # on top
+    ours = [p.grad for p in nets.q.parameters()]
+    nets.zero_grad()
+    losses_of(nets, {"critic": CRITICS["iql"]["critic"]}, config, draw)["critic/loss"].backward()
+    for gradient, parameter in zip(ours, nets.q.parameters(), strict=True):
+        torch.testing.assert_close(gradient, 1.5 * parameter.grad)
 
 
 def test_td_without_moves_is_td_on_the_source_for_every_rule():

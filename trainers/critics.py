@@ -19,6 +19,7 @@ flow has no target, only the critic does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -29,11 +30,15 @@ from vgf.config import TrainConfig
 from vgf.losses import expectile_loss, masked_mean, sql_loss, td_target
 from vgf.nets import ActorCritic, Critics, NetSizes
 from vgf.nets.extras import networks_for
+from vgf.side_by_side import side_by_side
 from vgf.trainers.terms import Draw, Losses, Term
 from vgf.transport import Budget, get_rule, transport
+from vgf.transport.gradient import is_inside_vmap
 from vgf.transport.landscape import aggregate_heads
 
-__all__ = ["CRITICS", "bellman", "frozen_value", "in_sample", "transported_value"]
+__all__ = ["CRITICS", "IN_SAMPLE", "bellman", "frozen_value", "transported_value"]
+
+_ROWS = 640  # particles at a time in a TD target: what they become in 512 units stays in a core's cache
 
 
 def bellman(nets: Critics, draw: Draw, next_value: Tensor, weight: Tensor) -> Losses:
@@ -48,21 +53,31 @@ def bellman(nets: Critics, draw: Draw, next_value: Tensor, weight: Tensor) -> Lo
 
 
 def frozen_value(nets: Critics, s: Tensor, a: Tensor, aggregate: str) -> Tensor:
-    """Aggregated online heads of Q(s, a), whose gradient reaches the actions and no critic: [B]."""
+    """Aggregated online heads of Q(s, a), whose gradient reaches the actions and no critic: [B].
+
+    The heads' parameters are exchanged meanwhile: a term that uses this also trains the heads, if any term does, so
+    that no other thread finds them exchanged.
+    """
     fixed = {name: parameter.detach() for name, parameter in nets.q.named_parameters()}
     heads = functional_call(nets.q, fixed, (torch.cat([s, a], dim=-1),)).squeeze(-1)  # [E, B]
     return aggregate_heads(heads, aggregate)
 
 
-def in_sample(nets: Critics, draw: Draw, config: TrainConfig, *, sparse: bool = False) -> Losses:
+def _on_value(nets: Critics, draw: Draw, config: TrainConfig) -> Losses:
+    """TD on V(s')."""
+    with torch.no_grad():
+        next_value = nets.value(draw.batch.next_observations)  # [B]
+    return bellman(nets, draw, next_value, draw.batch.valid)
+
+
+def _value(nets: Critics, draw: Draw, config: TrainConfig, *, sparse: bool = False) -> Losses:
     """IQL (expectile) or SQL (sparse) value regression: neither ever asks about an action outside the data."""
     s, a = draw.batch.observations, draw.batch.actions
     with torch.no_grad():
-        next_value = nets.value(draw.batch.next_observations)  # [B]
         q_target = aggregate_heads(nets.target_critic(s, a), config.aggregate)  # [B]
     diff = q_target - nets.value(s)
-    v_loss = sql_loss(diff, config.sql_alpha) if sparse else expectile_loss(diff, config.expectile)
-    return bellman(nets, draw, next_value, draw.batch.valid) | {"value/loss": v_loss.mean()}
+    loss = sql_loss(diff, config.sql_alpha) if sparse else expectile_loss(diff, config.expectile)
+    return {"value/loss": loss.mean()}
 
 
 def _sarsa(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
@@ -78,23 +93,43 @@ def _sarsa(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
 def transported_value(nets: ActorCritic, s: Tensor, noise: Tensor, config: TrainConfig) -> Tensor:
     """Mean target value of moved particles: s [B, S], noise [B, N, D] -> [B]."""
     how = config.td
-    particles = transport(
-        how.rule,
-        s,
-        noise,
-        budget=Budget(how.steps, how.size),
-        critic=nets.critic if how.moved_by == "online" else nets.target_critic,
-        velocity=nets.velocity,
-        flow_steps=nets.source.steps or config.flow_steps,
-        aggregate=how.aggregate,
-        alpha=how.alpha,
-        start_is_noise=True,
-        twins=False,
-        values=False,
-        **networks_for(get_rule(how.rule).options, nets.extras),
-    ).particles  # [B, N, D]
-    heads = nets.target_critic.given(s, noise.shape[1])(particles.flatten(0, 1))  # [E, B*N]
-    return aggregate_heads(heads, config.aggregate).view(noise.shape[:2]).mean(1)
+    target = nets.target_critic.prepared()
+    critic = nets.critic.prepared() if how.moved_by == "online" else target
+    velocity = nets.velocity.prepared()
+
+    def of_rows(s: Tensor, noise: Tensor) -> Tensor:
+        particles = transport(
+            how.rule,
+            s,
+            noise,
+            budget=Budget(how.steps, how.size),
+            critic=critic,
+            velocity=velocity,
+            flow_steps=nets.source.steps or config.flow_steps,
+            aggregate=how.aggregate,
+            alpha=how.alpha,
+            start_is_noise=True,
+            twins=False,
+            values=False,
+            **networks_for(get_rule(how.rule).options, nets.extras),
+        ).particles  # [B, N, D]
+        heads = target.given(s, noise.shape[1])(particles.flatten(0, 1))  # [E, B*N]
+        return aggregate_heads(heads, config.aggregate).view(noise.shape[:2]).mean(1)
+
+    return _by_rows(of_rows, s, noise)
+
+
+def _by_rows(function: Callable[[Tensor, Tensor], Tensor], s: Tensor, noise: Tensor) -> Tensor:
+    """``function`` of a few contexts at a time, side by side: no context depends on the others.
+
+    What is computed for a few stays in a core's cache. Their number does not depend on the threads, and so neither
+    does the rounding of the matrix products.
+    """
+    if torch.compiler.is_compiling() or is_inside_vmap() or s.is_cuda:
+        return function(s, noise)
+    few = max(1, _ROWS // noise.shape[1])
+    shares = zip(s.split(few), noise.split(few), strict=True)
+    return torch.cat(side_by_side([partial(function, *share) for share in shares]))
 
 
 def _td(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
@@ -108,9 +143,11 @@ def _particles(sizes: NetSizes, config: TrainConfig) -> int:
     return config.td.particles * sizes.particle
 
 
-CRITICS: dict[str, Term] = {
-    "iql": Term(in_sample),
-    "sql": Term(partial(in_sample, sparse=True)),
-    "sarsa": Term(_sarsa),
-    "td": Term(_td, spare=_particles),
+IN_SAMPLE = {"critic": _on_value, "value": _value}  # IQL's losses, of anything that has critics and a value
+
+CRITICS: dict[str, dict[str, Term]] = {
+    "iql": {"critic": Term(_on_value), "value": Term(_value)},
+    "sql": {"critic": Term(_on_value), "value": Term(partial(_value, sparse=True))},
+    "sarsa": {"critic": Term(_sarsa)},
+    "td": {"critic": Term(_td, spare=_particles)},
 }

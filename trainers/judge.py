@@ -7,15 +7,22 @@ one time in three: it has a tenth of the data, and an update of its own costs ne
 
 from __future__ import annotations
 
+from functools import partial
+
 from vgf.config import TrainConfig
 from vgf.nets import ActorCritic
-from vgf.trainers.critics import in_sample
-from vgf.trainers.terms import Draw, Losses
+from vgf.trainers.critics import IN_SAMPLE
+from vgf.trainers.terms import Draw, Losses, Piece
 
-__all__ = ["judge_losses"]
+__all__ = ["judge_pieces"]
 
 
-def judge_losses(nets: ActorCritic, held_out: Draw, config: TrainConfig) -> Losses:
+def judge_pieces(nets: ActorCritic, held_out: Draw, config: TrainConfig) -> list[Piece]:
     """IQL losses of the judge on a draw from held-out episodes."""
-    assert nets.judge is not None
-    return {f"judge/{name}": loss for name, loss in in_sample(nets.judge, held_out, config).items()}
+
+    def losses(name: str) -> Losses:
+        assert nets.judge is not None
+        found = IN_SAMPLE[name](nets.judge, held_out, config)
+        return {f"judge/{key}": loss for key, loss in found.items()}
+
+    return [partial(losses, name) for name in IN_SAMPLE]

@@ -20,6 +20,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 
 from vgf.errors import UserError
 from vgf.files import atomic_path, atomic_write_text
+from vgf.side_by_side import evenly, side_by_side, side_threads
 from vgf.trainers.terms import Draw, Losses
 
 __all__ = ["Finding", "Guard", "examine", "is_finite", "require_finite", "summed"]
@@ -135,8 +137,9 @@ def summed(losses: Losses) -> Tensor:
 
 def is_finite(total: Tensor, parameters: Iterable[Tensor]) -> bool:
     """Whether a summed loss and the norm of its gradient are finite; one number is read from the device."""
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    return math.isfinite(float(total.detach() + norm))
+    parts = evenly([p.grad for p in parameters if p.grad is not None], side_threads())
+    norms = side_by_side([partial(nn.utils.get_total_norm, part) for part in parts])
+    return math.isfinite(float(total.detach() + nn.utils.get_total_norm(norms)))
 
 
 def require_finite(networks: nn.Module, step: int) -> None:

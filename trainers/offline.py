@@ -11,8 +11,8 @@ networks that single rules need.
 Source: QGF, arXiv 2606.11087, code zhouzypaul/qgf. As there, t is uniform on {0, 1/T, ..., 1}, the
 grid the sampler visits, and chunks that cross an episode's end are masked out.
 
-Deviations: n may exceed the chunk length H (uncorrected n-step returns; n = H by default). The losses share one Adam
-and one backward pass; their parameters are disjoint, so this changes nothing.
+Deviations: n may exceed the chunk length H (uncorrected n-step returns; n = H by default). The losses share one Adam;
+their parameters are disjoint, so this changes nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["objective", "train"]
 def objective(config: Config) -> dict[str, Term]:
     """Critic, cloning and extras, as configured."""
     return {
-        "critic": CRITICS[config.train.critic],
+        **CRITICS[config.train.critic],
         "cloning": CLONING[config.net.reference],
         **extra_terms(config),
     }

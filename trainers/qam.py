@@ -123,7 +123,7 @@ def qam_losses(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
 def objective(config: Config) -> dict[str, Term]:
     """What is minimised, term by term."""
     return {
-        "critic": CRITICS[config.train.critic],
+        **CRITICS[config.train.critic],
         "cloning": CLONING[config.net.reference],
         "qam": Term(qam_losses, spare=lambda sizes, config: config.flow_steps * sizes.particle),
         **extra_terms(config),

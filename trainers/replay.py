@@ -22,8 +22,8 @@ from vgf.errors import UserError
 from vgf.nets import ActorCritic, NetSizes
 from vgf.rundir import read_config
 from vgf.speed import precision_context
-from vgf.trainers.judge import judge_losses
 from vgf.trainers.nonfinite import Finding, examine
+from vgf.trainers.pieces import losses_of
 from vgf.trainers.terms import Draw, Losses
 
 __all__ = ["main", "replay"]
@@ -54,13 +54,8 @@ def replay(folder: Path) -> tuple[Finding, dict[str, float]]:
         raise UserError(f"{folder} was kept by trainer={trainer}, but the run around it is of trainer={config.trainer}")
 
     def losses(draw: Draw, held_out: Draw | None) -> Losses:
-        found: Losses = {}
         with precision_context(torch.device("cpu"), config.train.precision):
-            for term in objective.values():
-                found |= term.losses(networks, draw, config.train)
-            if held_out is not None:
-                found |= judge_losses(networks, held_out, config.train)
-        return found
+            return losses_of(networks, objective, config.train, draw, held_out)
 
     parameters = {name: p.requires_grad_(name in trained) for name, p in networks.named_parameters()}
     draw, held_out = draws["draw"], draws["held_out"]

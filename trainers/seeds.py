@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from vgf.adam import SideBySideAdam
 from vgf.config import Config, TrainConfig
 from vgf.data.sharded_store import ShardedStore
 from vgf.data.store import Batch, Store
@@ -29,8 +32,9 @@ from vgf.rundir import RunDirectory
 from vgf.speed import compiled, precision_context
 from vgf.trainers.loop import advance_to
 from vgf.trainers.nonfinite import is_finite, summed
+from vgf.trainers.pieces import add_gradients, losses_of
 from vgf.trainers.terms import Draw, Losses, Term
-from vgf.trainers.trainer import Trainer, losses_of
+from vgf.trainers.trainer import Trainer
 from vgf.transport.gradient import inside_vmap
 
 __all__ = ["SeedStack", "train"]
@@ -118,7 +122,7 @@ class SeedStack:
             for k, single in enumerate(singles):
                 single[name].data = parameter.data[k]
         self.parameters = {k: p for k, p in self.networks.named_parameters() if p.requires_grad}
-        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=self.config.learning_rate, fused=True)
+        self.optimizer = SideBySideAdam(self.parameters.values(), self.config.learning_rate)
         self._take_adam()
         self._objective = _Objective(self.networks, first.objective, self.config)
         self._loss = compiled(self._losses, first.compile)
@@ -161,11 +165,12 @@ class SeedStack:
         held = list(zip(*(held_out.split(count) for _, held_out in drawn if held_out), strict=True)) or [()] * count
         parts: list[Losses] = []
         for micro, micro_held in zip(draws, held, strict=True):
-            with precision_context(self.trainers[0].data.device, self.config.precision):
-                losses = self._loss(_stacked(micro), _stacked(micro_held))
-            (summed(losses) / count).backward()
-            parts.append({name: loss.detach() for name, loss in losses.items()})
+            piece = partial(self._loss, _stacked(micro), _stacked(micro_held))
+            parts.append(add_gradients([piece], self.parameters.values(), self._precision, 1 / count))
         return {k: torch.stack([part[k] for part in parts]).mean(0) for k in parts[0]}
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return precision_context(self.trainers[0].data.device, self.config.precision)
 
     def _furthest_out(self, losses: Losses) -> int:
         """The seed whose loss or gradient is not finite, or largest."""

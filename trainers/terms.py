@@ -11,7 +11,7 @@ from vgf.config import TrainConfig
 from vgf.data.store import Batch
 from vgf.nets import ActorCritic, NetSizes
 
-__all__ = ["Draw", "Losses", "Term"]
+__all__ = ["Draw", "Losses", "Piece", "Term"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Draw:
 
 # Names ending in "/loss" are summed and minimised, others are only logged.
 Losses = dict[str, Tensor]
+
+Piece = Callable[[], Losses]  # some of an update's losses, computed when called
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vgf.adam import SideBySideAdam
 from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint, written_by
-from vgf.config import Config, TrainConfig
+from vgf.config import Config
 from vgf.data.store import Store
 from vgf.errors import UserError
 from vgf.identity import config_sha256
@@ -27,12 +29,12 @@ from vgf.problem import Problem
 from vgf.rundir import RunDirectory
 from vgf.speed import Recorder, compiled, precision_context, records
 from vgf.trainers.extra_losses import action_gradient
-from vgf.trainers.judge import judge_losses
 from vgf.trainers.networks import network_sizes
 from vgf.trainers.nonfinite import Guard, examine, is_finite, require_finite, summed
-from vgf.trainers.terms import Draw, Losses, Term
+from vgf.trainers.pieces import add_gradients, losses_of, pieces_of
+from vgf.trainers.terms import Draw, Losses, Piece, Term
 
-__all__ = ["Trainer", "losses_of"]
+__all__ = ["Trainer"]
 
 _JUDGE_EVERY = 3  # updates; held-out episodes are few, and a judge that is updated each time doubles the cost of one
 _STREAMS = ("batches", "judge")  # random streams of every run; a term that takes spare numbers has one of its own
@@ -67,7 +69,7 @@ class Trainer:
         stores = [store for store in (self.data, self.validation) if store is not None]
         fixed = all(store.fixed for store in stores)
         recorded = records(config.compile, device, fixed=fixed, checked=c.nonfinite == "skip")
-        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=c.learning_rate, fused=True, capturable=recorded)
+        self.optimizer = SideBySideAdam(self.parameters.values(), c.learning_rate, capturable=recorded)
         widths = {name: term.spare(self.networks.sizes, c) for name, term in objective.items()}
         self.spare = {name: width for name, width in widths.items() if width}
         self.streams = {
@@ -144,13 +146,20 @@ class Trainer:
         """Mean losses of the micro-batches; their gradients add up to that of the whole batch."""
         count = self.config.accumulate
         held = held_out.split(count) if held_out else [None] * count
-        parts: list[Losses] = []
-        for micro, micro_held in zip(draw.split(count), held, strict=True):
-            with precision_context(self.data.device, self.config.precision):
-                losses = self.loss(micro, micro_held)
-            (summed(losses) / count).backward()
-            parts.append({name: loss.detach() for name, loss in losses.items()})
+        parts = [
+            add_gradients(self._pieces(*micro), self.parameters.values(), self._precision, 1 / count)
+            for micro in zip(draw.split(count), held, strict=True)
+        ]
         return parts[0] if count == 1 else {k: torch.stack([part[k] for part in parts]).mean(0) for k in parts[0]}
+
+    def _pieces(self, draw: Draw, held_out: Draw | None) -> list[Piece]:
+        """Term by term, or everything as the one function that was compiled."""
+        if self.compile != "off":
+            return [partial(self.loss, draw, held_out)]
+        return pieces_of(self.networks, self.objective, self.config, draw, held_out)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return precision_context(self.data.device, self.config.precision)
 
     def refuse(self, draw: Draw, held_out: Draw | None) -> None:
         """Say what is not finite in an update on these draws, and keep it for replay.
@@ -160,7 +169,7 @@ class Trainer:
         """
 
         def losses(draw: Draw, held_out: Draw | None) -> Losses:
-            with precision_context(self.data.device, self.config.precision):
+            with self._precision():
                 return self._loss(draw, held_out)
 
         finding = examine(self.networks, self.parameters, losses, draw, held_out, self.step)
@@ -280,15 +289,3 @@ class Trainer:
         self.step = checkpoint.step
         self.seconds = checkpoint.manifest["seconds"]
         self.guard.skipped = checkpoint.manifest.get("skipped", 0)
-
-
-def losses_of(
-    nets: ActorCritic, objective: Mapping[str, Term], config: TrainConfig, draw: Draw, held_out: Draw | None = None
-) -> Losses:
-    """Losses of all terms on a draw, and of the judge on a draw from held-out episodes."""
-    losses: Losses = {}
-    for term in objective.values():
-        losses |= term.losses(nets, draw, config)
-    if held_out is not None:
-        losses |= judge_losses(nets, held_out, config)
-    return losses

@@ -206,7 +206,7 @@ class Config(MethodConfig):
     compile: str = "off"  # off | on | graph (CUDA: several updates a launch; elsewhere as on)
     device: str = "auto"  # auto | cpu | cuda
     tracker: Any = "none"  # where metrics go besides the run directory: none, tensorboard, wandb, trackio, or a list
-    threads: int | None = None  # of torch; null: one for small networks, else one a core
+    threads: int | None = None  # cores to compute on; null: two (terms of an update side by side), large networks all
     data: DataConfig = field(default_factory=DataConfig)
     net: NetConfig = field(default_factory=NetConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

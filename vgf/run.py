@@ -42,7 +42,8 @@ from vgf.rundir import RunDirectory, read_config
 from vgf.scale import write_scale
 from vgf.scoring import score_run
 from vgf.seeds import each_seed
-from vgf.speed import pick_device
+from vgf.side_by_side import set_side_threads
+from vgf.speed import pick_device, use_cores
 from vgf.trackers import Trackers, tracker_names
 
 __all__ = ["launch", "main"]
@@ -117,7 +118,7 @@ def launch(composed: DictConfig, given: list[str]) -> None:
     check_config(config)
     task, trainer = _module("task", config.task), _module("trainer", config.trainer)
     device = pick_device(config.device)
-    torch.set_num_threads(config.threads or _useful_threads(config))
+    use_cores(config, device, len(configs))
     if len(configs) > 1 and (hasattr(task, "solve") or not hasattr(trainer, "objective")):
         each = ",".join(str(one.seed) for one in configs)
         raise UserError(
@@ -130,11 +131,13 @@ def launch(composed: DictConfig, given: list[str]) -> None:
             holding.enter_context(run.held())
             holding.callback(run.trackers.finish)
         if hasattr(task, "solve"):  # a domain with data, evaluation and report of its own: text
+            set_side_threads(1)
             torch.set_num_threads(config.threads or os.cpu_count() or 1)
             task.solve(config, runs[0], trainer, device)
             return
         if config.mode == "train":
             _train(configs, task, trainer, runs, device)
+        set_side_threads(1)
         torch.set_num_threads(config.threads or 1)  # the other cores step environments
         make_environment = task.environment_factory(config)
         for one, run in zip(configs, runs, strict=True):
@@ -192,11 +195,6 @@ def _train(
                 f"{error} (step {done} is kept in {waiting[0][1].path}; the same command goes on from there)"
             ) from error
         raise
-
-
-def _useful_threads(config: Config) -> int:
-    """One thread for small networks: a second gains 1.4x on an idle machine, but costs 3x and more on a busy one."""
-    return (os.cpu_count() or 1) if config.train.batch_size * config.net.hidden > 2**17 else 1
 
 
 def _with_own_budget(composed: DictConfig, given: list[str]) -> DictConfig:

@@ -9,15 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 import torch
 
+from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
+from vgf.side_by_side import set_side_threads
 
-__all__ = ["COMPILE", "Recorder", "choose", "compiled", "pick_device", "precision_context", "records"]
+__all__ = [
+    "COMPILE",
+    "Recorder",
+    "choose",
+    "compiled",
+    "cores",
+    "pick_device",
+    "precision_context",
+    "records",
+    "use_cores",
+]
 
 COMPILE = ("off", "on", "graph")
 
@@ -39,12 +52,38 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def cores() -> list[int]:
+    """Numbers of the cores this process may run on."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def use_cores(config: Config, device: torch.device, seeds: int = 1) -> None:
+    """Divide the cores, or ``config.threads`` of them, between the terms of an update and the operations inside.
+
+    Plain updates on the CPU compute two terms side by side, which costs nothing where other work keeps the cores busy.
+    More threads inside an operation gain on idle cores and lose on busy ones; large networks and compiled updates, or
+    who asks for more threads, get them.
+    """
+    count = config.threads or len(cores())
+    together = min(_TERMS, count) if device.type == "cpu" and config.compile == "off" and seeds == 1 else 1
+    inside = max(1, count // together)
+    if config.threads is None and config.train.batch_size * config.net.hidden <= _LARGE:
+        inside = 1 if config.compile == "off" else min(_TERMS, count)
+    set_side_threads(together)
+    torch.set_num_threads(inside)
+
+
+_TERMS = 2  # critic beside value and cloning: about as much work each
+_LARGE = 2**17  # entries of a batch of hidden activations
+
+
 def precision_context(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
     """Autocast to bfloat16 where asked for and, with ``auto``, where the hardware multiplies it natively."""
     choose("train.precision", precision, ("auto", "float32", "bfloat16"))
     if precision == "float32" or (precision == "auto" and not _multiplies_bfloat16(device)):
         return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    # Without autocast's cache of weights: every thread that leaves autocast empties it for all threads.
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:

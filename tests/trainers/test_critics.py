@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,11 @@ from small import problem, small_config
 
 from vgf import Budget, transport
 from vgf.losses import expectile_loss, sql_loss
+from vgf.trainers import critics
 from vgf.trainers.critics import CRITICS, frozen_value, transported_value
 from vgf.trainers.loop import Trainer
 from vgf.trainers.offline import objective
+from vgf.trainers.pieces import add_gradients, losses_of, pieces_of
 from vgf.transport.landscape import aggregate_heads
 
 CPU = torch.device("cpu")
@@ -40,7 +44,7 @@ def expected_loss(nets, draw, next_value, weight):
 def test_losses_are_finite_and_reach_only_what_they_train(name):
     nets, draw, config = fixture(train__critic=name)
     nets.zero_grad()
-    losses = CRITICS[name].losses(nets, draw, config)
+    losses = losses_of(nets, CRITICS[name], config, draw)
     sum(v for k, v in losses.items() if k.endswith("/loss")).backward()
     moved = {k.split(".")[0] for k, p in nets.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     assert moved == ({"q", "v"} if name in ("iql", "sql") else {"q"})
@@ -51,7 +55,7 @@ def test_losses_are_finite_and_reach_only_what_they_train(name):
 def test_in_sample_critics(name, aggregate):
     nets, draw, config = fixture(train__critic=name, train__aggregate=aggregate, train__sql_alpha=0.7)
     b = draw.batch
-    losses = CRITICS[name].losses(nets, draw, config)
+    losses = losses_of(nets, CRITICS[name], config, draw)
     with torch.no_grad():
         assert float(losses["critic/loss"].detach()) == pytest.approx(
             expected_loss(nets, draw, nets.value(b.next_observations), b.valid), rel=1e-4
@@ -70,7 +74,7 @@ def test_sarsa_bootstraps_with_the_action_the_data_played_next():
     known[b.discounts == 0] = 1
     assert 0 < known.sum() < len(known)
     assert (b.next_valid[known == 0] == 0).all()
-    loss = CRITICS["sarsa"].losses(nets, draw, config)["critic/loss"]
+    loss = CRITICS["sarsa"]["critic"].losses(nets, draw, config)["critic/loss"]
     assert float(loss.detach()) == pytest.approx(expected_loss(nets, draw, next_value, b.valid * known), rel=1e-4)
     # The next action of a row is the chunk two rows on (chunk 2), inside the same episode of seven.
     for i in range(64):
@@ -98,8 +102,36 @@ def test_td_values_moved_particles_by_the_target_critic(rule, moved_by, value_ag
         each = [aggregate_heads(nets.target_critic(s, moved[:, i]), value_aggregate) for i in range(4)]
     expected = torch.stack(each).mean(0)
     torch.testing.assert_close(transported_value(nets, s, noise, config), expected, rtol=1e-4, atol=1e-5)
-    loss = CRITICS["td"].losses(nets, draw, config)["critic/loss"]
+    loss = CRITICS["td"]["critic"].losses(nets, draw, config)["critic/loss"]
     assert float(loss.detach()) == pytest.approx(expected_loss(nets, draw, expected, draw.batch.valid), rel=1e-4)
+
+
+def test_a_td_target_in_shares_is_that_of_all_rows_at_once(monkeypatch):
+    nets, draw, config = fixture(train__critic="td", train__td__particles=4)
+    noise = draw.spare["critic"].view(8, 4, -1)
+    with torch.no_grad():
+        whole = transported_value(nets, draw.batch.next_observations, noise, config)
+        for rows in (1, 4, 12):  # particles; a context keeps its own together
+            monkeypatch.setattr(critics, "_ROWS", rows)
+            shares = transported_value(nets, draw.batch.next_observations, noise, config)
+            torch.testing.assert_close(shares, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_a_loss_whose_networks_are_frozen_has_no_gradient():
+    nets, draw, config = fixture()
+    for parameter in nets.v.parameters():
+        parameter.requires_grad_(False)
+    nets.zero_grad()
+    pieces = pieces_of(nets, CRITICS["iql"], config, draw)
+    trained = [p for p in nets.parameters() if p.requires_grad]
+    found = add_gradients(pieces, trained, nullcontext, 0.5)
+    assert set(found) == {"critic/loss", "critic/q_mean", "value/loss"}
+    losses_of(nets, {"critic": CRITICS["iql"]["critic"]}, config, draw)["critic/loss"].backward()  # on top
+    ours = [p.grad for p in nets.q.parameters()]
+    nets.zero_grad()
+    losses_of(nets, {"critic": CRITICS["iql"]["critic"]}, config, draw)["critic/loss"].backward()
+    for gradient, parameter in zip(ours, nets.q.parameters(), strict=True):
+        torch.testing.assert_close(gradient, 1.5 * parameter.grad)
 
 
 def test_td_without_moves_is_td_on_the_source_for_every_rule():

@@ -16,6 +16,7 @@ from vgf.config import Config
 from vgf.data.store import TransitionStore
 from vgf.policy import Policy
 from vgf.rundir import RunDirectory
+from vgf.side_by_side import set_side_threads
 from vgf.trainers import loop, online
 from vgf.trainers.loop import Trainer
 from vgf.transport import Budget
@@ -72,6 +73,22 @@ def test_from_learning_rate_zero_on_targets_alone_move(name):
     moved = {key for key, tensor in copied(trainer).items() if not torch.equal(tensor, before[key])}
     assert moved
     assert all("target" in key for key in moved)
+
+
+@every_trainer
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_any_number_of_threads_gives_the_same_bits(name, precision):
+    """Terms, rows of the TD target and Adam's parameters are divided between threads; no sum is."""
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            set_side_threads(threads)
+            trainer = trainer_of(name, train__precision=precision, train__accumulate=2)[1]
+            results.append(copied_after(trainer, updates=7))
+    finally:
+        set_side_threads(1)
+    for other in results[1:]:
+        assert all(torch.equal(tensor, other[key]) for key, tensor in results[0].items())
 
 
 @every_trainer

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from vgf.errors import UserError
+from vgf.speed import cores
 
 __all__ = ["Race", "Side", "Speed", "Times", "cores", "race"]
 
@@ -111,11 +112,6 @@ class Race:
 
     times: Mapping[str, Times]
     peak_mb: Mapping[str, float]
-
-
-def cores() -> list[int]:
-    """Numbers of the cores this process may run on."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def race(sides: Iterable[Side], speed: Speed, *, threads: int = 1) -> Race:

@@ -1,9 +1,9 @@
 """One training step, in updates a second: ours eager and compiled, against plain PyTorch and jitted JAX.
 
 A step is all of it: drawing the batch, the losses, the optimiser, the target networks. Every side starts from random
-weights of the same sizes, on the same transitions, with as many cores as the others. Ours computes in bfloat16 where
-the processor multiplies it natively, as ``python -m vgf.run`` does; a row in float32 stands beside it. The references
-compute in float32.
+weights of the same sizes, on the same transitions, with as many cores as the others. Ours divides them between terms
+of the update and threads inside operations as ``python -m vgf.run`` does, and computes in bfloat16 where the processor
+multiplies it natively; a row in float32 stands beside it. The references compute in float32.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import torch
 from vgf.bench.item import Item, Row
 from vgf.bench.problems import ACTION, OBSERVATION, Case, columns, made_up, trainer
 from vgf.bench.references import folder, missing_jax, reference
-from vgf.bench.timing import Race, Side, Speed, Steps, cores, race
+from vgf.bench.timing import Race, Side, Speed, Steps, race
+from vgf.speed import cores, use_cores
 
 __all__ = ["ours", "ours_vs_eager", "plain", "qgf_update", "vgf_update"]
 
@@ -106,6 +107,7 @@ def ours(cases: Mapping[str, Case], compile: str = "off", precision: str = "auto
 
     def step(case: Case) -> Any:
         made = trainer(case, compile=compile, precision=precision, device=device)
+        use_cores(case.config(compile=compile), made.data.device)  # as python -m vgf.run does
         return lambda: made.update(made.data)
 
     return {name: step(case) for name, case in cases.items()}

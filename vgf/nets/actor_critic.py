@@ -16,6 +16,8 @@ from vgf.nets.sources import SOURCES
 
 __all__ = ["ActorCritic", "Conditional", "Critics", "NetSizes", "network_of", "trained_networks"]
 
+Given = Callable[[Tensor, int], Callable[..., Tensor]]  # context, particles -> the function of the rest
+
 
 @dataclass(frozen=True)
 class NetSizes:
@@ -58,24 +60,37 @@ class Conditional:
     """A function of a context and more: call it with both, or give it the context first.
 
     ``f.given(context, N)(x)`` equals ``f(context.repeat_interleave(N, 0), x)`` within rounding, and computes what the
-    context alone decides once, however many x follow.
+    context alone decides once, however many x follow. ``f.prepared()`` is the same function with the parameters as
+    they are now, whose ``given`` costs less each time.
     """
 
-    def __init__(self, whole: Callable[..., Tensor], given: Callable[[Tensor, int], Callable[..., Tensor]]) -> None:
-        self.whole, self.given = whole, given
+    def __init__(self, whole: Callable[..., Tensor], prepare: Callable[[], Given]) -> None:
+        self.whole, self._prepare = whole, prepare
 
     def __call__(self, context: Tensor, *rest: Tensor) -> Tensor:
         return self.whole(context, *rest)
+
+    def given(self, context: Tensor, times: int) -> Callable[..., Tensor]:
+        return self._prepare()(context, times)
+
+    def prepared(self) -> Conditional:
+        prepared = self._prepare()
+        return Conditional(self.whole, lambda: prepared)
 
 
 def _critic(net: MLP) -> Conditional:
     """Heads of Q(s, x): s [K, S], x [K, D] -> [E, K]."""
 
-    def given(s: Tensor, times: int) -> Callable[[Tensor], Tensor]:
-        rest = net.given(s, times)
-        return lambda x: rest(x).squeeze(-1)
+    def prepare() -> Given:
+        given = net.prepared()
 
-    return Conditional(lambda s, x: net(torch.cat([s, x], dim=-1)).squeeze(-1), given)
+        def heads(s: Tensor, times: int) -> Callable[[Tensor], Tensor]:
+            rest = given(s, times)
+            return lambda x: rest(x).squeeze(-1)
+
+        return heads
+
+    return Conditional(lambda s, x: net(torch.cat([s, x], dim=-1)).squeeze(-1), prepare)
 
 
 class Critics(nn.Module):
@@ -133,7 +148,7 @@ class ActorCritic(Critics):
     @property
     def velocity(self) -> Conditional:
         """Velocity of the source: s [K, S], x [K, D], t [K, 1] -> [K, D]."""
-        return Conditional(self.source.velocity, self.source.velocity_given)
+        return Conditional(self.source.velocity, self.source.prepared_velocity)
 
     @torch.no_grad()
     def update_target(self, rate: float) -> None:

@@ -43,7 +43,7 @@ class _Dense(nn.Module):
 def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x [E, K, in], weight [E, in, out], bias [E, 1 or K, out] -> [E, K, out]."""
     if weight.shape[0] == 1:  # a plain matmul is faster than a batched one of size 1
-        return torch.addmm(bias[0], x[0], weight[0]).unsqueeze(0)
+        return torch.addmm(bias.squeeze(0), x.squeeze(0), weight.squeeze(0)).unsqueeze(0)
     return torch.baddbmm(bias, x, weight)
 
 
@@ -55,10 +55,11 @@ class _LayerNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(heads, 1, features))
         self.shift = nn.Parameter(torch.zeros(heads, 1, features))
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.scale.shape[0] == 1:
-            return F.layer_norm(x, x.shape[-1:], self.scale.flatten(), self.shift.flatten(), eps=_EPS)
-        return torch.addcmul(self.shift, F.layer_norm(x, x.shape[-1:], eps=_EPS), self.scale)
+    def forward(self, x: Tensor) -> Tensor:  # [E, K, H] -> [E, K, H]
+        heads = zip(x.unbind(0), self.scale.squeeze(1).unbind(0), self.shift.squeeze(1).unbind(0), strict=True)
+        # Head by head: scale and shift are applied on the way, in float32, whatever the precision of x.
+        normalised = [F.layer_norm(head, head.shape[-1:], scale, shift, _EPS) for head, scale, shift in heads]
+        return normalised[0].unsqueeze(0) if len(normalised) == 1 else torch.stack(normalised)
 
 
 class MLP(nn.Module):
@@ -97,10 +98,9 @@ class MLP(nn.Module):
         return _last(x, self.output.weight, self.output.bias)
 
     def given(self, known: Tensor, times: int = 1) -> Callable[[Tensor], Tensor]:
-        """The same function of the remaining inputs, equal to :meth:`forward` within rounding.
+        """The same function of the remaining inputs, equal to :meth:`forward` within rounding; see :meth:`prepared`.
 
-        Computed once, here: the known inputs' share of the first layer, for ``times`` rows each; parameters in the
-        precision of autocast; LayerNorm's scale and shift, which the next layer's weight and bias take in.
+        Computed once, here: the known inputs' share of the first layer, for ``times`` rows each.
 
         Args:
             known: the first C inputs, [K, C].
@@ -109,19 +109,32 @@ class MLP(nn.Module):
         Returns:
             [K * N, inputs - C] -> [E, K * N, outputs].
         """
+        return self.prepared()(known, times)
+
+    def prepared(self) -> Callable[[Tensor, int], Callable[[Tensor], Tensor]]:
+        """:meth:`given` for several ``known``, with the parameters as they are now.
+
+        Computed once, here: parameters in the precision of autocast; LayerNorm's scale and shift, which the next
+        layer's weight and bias take in.
+        """
         (first, bias), *inner, last = self._with_norms_taken_in()
-        split = known.shape[-1]
-        start = _affine(known.expand(self.heads, *known.shape), first[:, :split], bias)
-        start, first = start.repeat_interleave(times, dim=1), _as_autocast(first[:, split:])
+        first = _as_autocast(first)
         inner = [(_as_autocast(weight), _as_autocast(bias)) for weight, bias in inner]
 
-        def function(x: Tensor) -> Tensor:
-            x = _affine(x.expand(self.heads, *x.shape), first, start)
-            for weight, bias in inner:
-                x = _affine(self._normalised(self.activation(x)), weight, bias)
-            return _last(self._normalised(self.activation(x)), *last)
+        def given(known: Tensor, times: int) -> Callable[[Tensor], Tensor]:
+            split = known.shape[-1]
+            start = _affine(known.expand(self.heads, *known.shape), first[:, :split], bias)
+            start, rest = start.repeat_interleave(times, dim=1), first[:, split:]
 
-        return function
+            def function(x: Tensor) -> Tensor:
+                x = _affine(x.expand(self.heads, *x.shape), rest, start)
+                for weight, bias in inner:
+                    x = _affine(self._normalised(self.activation(x)), weight, bias)
+                return _last(self._normalised(self.activation(x)), *last)
+
+            return function
+
+        return given
 
     def _normalised(self, x: Tensor) -> Tensor:
         """LayerNorm without scale and shift, where the network has it."""
@@ -150,7 +163,17 @@ def _as_autocast(parameter: Tensor) -> Tensor:
 def _last(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The output layer, in float32 under bf16 too: a value of -50 has steps of 0.25 in bf16."""
     with torch.autocast(x.device.type, enabled=False):
-        return _affine(x.to(weight.dtype), weight, bias)
+        return _narrow(x.to(weight.dtype), weight, bias)
+
+
+def _narrow(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """:func:`_affine` for few outputs, as which a CPU's matmuls take four to six times as long."""
+    if weight.shape[0] == 1:
+        turned = torch.addmm(bias.squeeze(0).mT, weight.squeeze(0).mT, x.squeeze(0).mT)  # [out, K]
+        return turned.mT.contiguous().unsqueeze(0)
+    if weight.shape[2] == 1:
+        return (x * weight.mT).sum(-1, keepdim=True) + bias
+    return _affine(x, weight, bias)
 
 
 def time_embedding(t: Tensor, features: int = 16) -> Tensor:

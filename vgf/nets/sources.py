@@ -8,8 +8,8 @@ Whatever carries the noise, transport rules see a velocity and a number of Euler
 ``one_step``       a map a = g(s, x_0) (FQL): v = g(s, x) - x            one step
 ``deterministic``  a = mu(s), whatever the noise (ReBRAC): v = mu(s) - x    one step
 
-``velocity_given`` binds the observations, each for N rows of x, and leaves a function of x and t: what the
-observation alone decides is computed once, not again for every particle and step.
+``prepared_velocity()`` binds the observations, each for N rows of x, and leaves a function of x and t: what the
+parameters decide is computed once, and what the observation alone decides not again for every particle and step.
 
 A source's ``steps`` are the Euler steps it takes (None: as configured). ``linear_path``: its velocity is that of flow
 matching, where x_0 and x_1 are independent; rules that sample the posterior of x_1 need one.
@@ -29,6 +29,7 @@ from vgf.nets.mlp import MLP, time_embedding
 __all__ = ["SOURCES", "Deterministic", "Flow", "Gaussian", "OneStep"]
 
 Conditioned = Callable[[Tensor, Tensor], Tensor]  # x [K, D], t [K, 1] -> [K, D]
+Given = Callable[[Tensor, int], Conditioned]  # s [K, S], N -> x [K * N, D], t [K * N, 1] -> [K * N, D]
 
 _TIME_FEATURES = 16
 _LOG_STD = (-5.0, 1.0)
@@ -46,9 +47,14 @@ class Flow(MLP):
     def velocity(self, s: Tensor, x: Tensor, t: Tensor) -> Tensor:
         return self(torch.cat([s, x, time_embedding(t)], dim=-1))[0]
 
-    def velocity_given(self, s: Tensor, times: int) -> Conditioned:
-        rest = self.given(s, times)
-        return lambda x, t: rest(torch.cat([x, time_embedding(t)], dim=-1))[0]
+    def prepared_velocity(self) -> Given:
+        given = self.prepared()
+
+        def velocity(s: Tensor, times: int) -> Conditioned:
+            rest = given(s, times)
+            return lambda x, t: rest(torch.cat([x, time_embedding(t)], dim=-1))[0]
+
+        return velocity
 
 
 class Gaussian(MLP):
@@ -67,9 +73,12 @@ class Gaussian(MLP):
         return mean, low + (high - low) * torch.sigmoid(log_std)
 
     def velocity(self, s: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        return self.velocity_given(s, 1)(x, t)
+        return self._velocity_given(s, 1)(x, t)
 
-    def velocity_given(self, s: Tensor, times: int) -> Conditioned:
+    def prepared_velocity(self) -> Given:
+        return self._velocity_given
+
+    def _velocity_given(self, s: Tensor, times: int) -> Conditioned:
         mean, log_std = (moment.repeat_interleave(times, dim=0) for moment in self.moments(s))
         std = log_std.exp()
         return lambda x, t: mean + (std - 1) * ((x - t * mean) / (1 - t + t * std))
@@ -90,9 +99,14 @@ class OneStep(MLP):
     def velocity(self, s: Tensor, x: Tensor, t: Tensor) -> Tensor:
         return self.action(s, x) - x
 
-    def velocity_given(self, s: Tensor, times: int) -> Conditioned:
-        rest = self.given(s, times)
-        return lambda x, t: rest(x)[0] - x
+    def prepared_velocity(self) -> Given:
+        given = self.prepared()
+
+        def velocity(s: Tensor, times: int) -> Conditioned:
+            rest = given(s, times)
+            return lambda x, t: rest(x)[0] - x
+
+        return velocity
 
 
 class Deterministic(nn.Module):
@@ -113,9 +127,12 @@ class Deterministic(nn.Module):
         return self.target(s)[0].tanh()
 
     def velocity(self, s: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        return self.velocity_given(s, 1)(x, t)
+        return self._velocity_given(s, 1)(x, t)
 
-    def velocity_given(self, s: Tensor, times: int) -> Conditioned:
+    def prepared_velocity(self) -> Given:
+        return self._velocity_given
+
+    def _velocity_given(self, s: Tensor, times: int) -> Conditioned:
         action = self.action(s).repeat_interleave(times, dim=0)
         return lambda x, t: action - x
 

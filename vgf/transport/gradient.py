@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["gradient_at", "gradient_beside", "inside_vmap"]
+__all__ = ["gradient_at", "gradient_beside", "inside_vmap", "is_inside_vmap"]
 
 _vmapped = False
 
@@ -26,6 +26,11 @@ def inside_vmap() -> Iterator[None]:
         yield
     finally:
         _vmapped = before
+
+
+def is_inside_vmap() -> bool:
+    """Whether a block of :func:`inside_vmap` is being run."""
+    return _vmapped
 
 
 def gradient_at(objective: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -73,9 +73,9 @@ def sample_with_states(
     return samples, found
 
 
-def beside_tokens(reference: Reference, states: Tensor, samples: Samples) -> Tensor:
+def beside_tokens(reference: Reference, states: Tensor, tokens: Tensor) -> Tensor:
     """States beside the embeddings of the tokens that followed, [B, N, T, 2 * width]: what Q(h, e) is fitted to."""
-    return torch.cat([states, reference.model.get_input_embeddings()(samples.tokens).float()], -1)
+    return torch.cat([states, reference.model.get_input_embeddings()(tokens).float()], -1)
 
 
 def fit_heads(

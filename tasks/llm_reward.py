@@ -122,6 +122,7 @@ def prepare(config: Config, device: torch.device) -> TextProblem:
         chosen=chosen[kept:] if chosen else None,
         reward_path=str(found["reward"].path) if found["reward"].path else None,
         facts=facts,
+        remake=prepare,
     )
 
 

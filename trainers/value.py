@@ -9,8 +9,7 @@ Heads of a length-only reward are fitted to the same samples: the control that s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -18,9 +17,9 @@ from torch import Tensor
 
 from vgf.config import Config
 from vgf.language.heads import ValueHeads, beside_tokens, fit_heads, sample_with_states
-from vgf.language.loading import heads_path, heads_rows, open_proxy, open_reference, save_heads, text_policy
-from vgf.language.policy import Reward, Values
-from vgf.language.problem import TextProblem
+from vgf.language.loading import heads_path, heads_rows, save_heads, text_policy
+from vgf.language.policy import Values
+from vgf.language.problem import Remake, TextProblem
 from vgf.language.processes import share_out, useful_processes
 from vgf.language.ranks import first_first
 from vgf.language.reference import Reference
@@ -41,7 +40,7 @@ def train(config: Config, problem: TextProblem, run: RunDirectory, device: torch
 
     An interrupted call begins again: all noise depends on the seed alone, so the heads are the same.
     """
-    processes = useful_processes(config, device, -(-len(problem.train_prompts) // config.text.batch))
+    processes = useful_processes(config, device, _batches(config, problem)) if problem.remake else 1
     with first_first():
         fit(config, problem, run, processes)
 
@@ -50,7 +49,7 @@ def fit(config: Config, problem: TextProblem, run: RunDirectory, processes: int 
     """:func:`train`, in one process that does not wait for others.
 
     Args:
-        processes: that sample; more than one only for the reference and the proxy that the configuration names.
+        processes: that sample; more than one only for a problem that can be made anew in them.
     """
     if heads_path(run.path).is_file():
         run.log_missing(heads_rows(run.path))
@@ -75,42 +74,39 @@ def fit(config: Config, problem: TextProblem, run: RunDirectory, processes: int 
 
 def _sampled(config: Config, problem: TextProblem, processes: int) -> dict[int, Part]:
     """Reference samples of every batch of training prompts, their states and rewards."""
-    prompts, size = problem.train_prompts, config.text.batch
-    places = range(-(-len(prompts) // size))
+    jobs, what = _batches(config, problem), "sampling for value heads"
     if processes == 1:
-        results = _samples(config, problem.reference, problem.reward, prompts, places)
+        results = _samples(config, problem, range(jobs))
     else:
-        work = (config, problem.reward_path, prompts)
-        results = share_out("sampling for value heads", _samples_apart, work, len(places), processes)
+        results = share_out(what, _samples_apart, (config, problem.remake), jobs, processes)
     found: dict[int, Part] = {}
-    with progress_bar("sampling for value heads", len(prompts), "prompt") as bar:
+    with progress_bar(what, len(problem.train_prompts), "prompt") as bar:
         for place, part in results:
             found[place] = {name: torch.as_tensor(value) for name, value in part.items()}
             bar.update(len(part["rewards"]))
     return found
 
 
-def _samples_apart(
-    config: Config, reward_path: str | None, prompts: Sequence[str], places: Iterable[int]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """What one process does: :func:`_samples`, on models of its own."""
-    device = torch.device("cpu")
-    reward = open_proxy(config, Path(reward_path) if reward_path else None, device)
-    for place, part in _samples(config, open_reference(config, device), reward, prompts, places):
+def _samples_apart(config: Config, remake: Remake, places: Iterable[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """What one process does: :func:`_samples`, on a problem of its own."""
+    for place, part in _samples(config, remake(config, torch.device("cpu")), places):
         yield place, {name: value.numpy() for name, value in part.items()}  # tensors would go through shared memory
 
 
-def _samples(
-    config: Config, reference: Reference, reward: Reward, prompts: Sequence[str], places: Iterable[int]
-) -> Iterator[tuple[int, Part]]:
-    policy, layer = text_policy(config, reference, Values(reward)), layer_of(config, reference)
-    batches, seed = policy.batches(prompts), config.seed + _SEED_OFFSET
+def _samples(config: Config, problem: TextProblem, places: Iterable[int]) -> Iterator[tuple[int, Part]]:
+    reference, reward, layer = problem.reference, problem.reward, layer_of(config, problem.reference)
+    policy = text_policy(config, reference, Values(reward))
+    batches, seed = policy.batches(problem.train_prompts), config.seed + _SEED_OFFSET
     for place in places:
         samples, states = sample_with_states(
             reference, batches[place], config.transport.particles, policy.sampling, seed, layer
         )
         rewards, lengths = policy.score(samples, reward), policy.score(samples, scorer("length"))
         yield place, dict(zip(_SAMPLED, (states, samples.tokens, samples.mask, rewards, lengths), strict=True))
+
+
+def _batches(config: Config, problem: TextProblem) -> int:
+    return -(-len(problem.train_prompts) // config.text.batch)
 
 
 def layer_of(config: Config, reference: Reference) -> int:

@@ -24,7 +24,7 @@ from vgf.language.heads import ValueHeads
 from vgf.language.hub import extra, first_line
 from vgf.language.limits import Limits
 from vgf.language.models import load_reference
-from vgf.language.policy import Reward, TextPolicy, Values
+from vgf.language.policy import TextPolicy, Values
 from vgf.language.reference import Reference
 from vgf.language.rewards import load_reward
 from vgf.language.scorers import names_code, scorer
@@ -36,7 +36,6 @@ __all__ = [
     "load_heads",
     "load_text",
     "note_parts",
-    "open_proxy",
     "open_reference",
     "precision",
     "sampling_of",
@@ -86,18 +85,6 @@ def open_reference(config: Config, device: torch.device) -> Reference:
             )
         model = extra("peft").PeftModel.from_pretrained(model, folder).merge_and_unload()
     return Reference(model, tokenizer)
-
-
-def open_proxy(config: Config, path: Path | None, device: torch.device, name: str | None = None) -> Reward:
-    """The run's proxy: the model kept at ``path``, or the function called ``name``, by default as configured.
-
-    Raises:
-        UserError: it cannot be had or loaded.
-    """
-    reward = config.text.reward
-    if path is None:
-        return scorer(name or reward.model)
-    return load_reward("reward", path, device, precision(config), reward.max_length)
 
 
 def save_heads(run_dir: Path, heads: dict[str, ValueHeads], rows: Sequence[dict[str, float]] = ()) -> None:
@@ -191,7 +178,11 @@ def load_text(
             f"{run_dir} has the reward {name}, and to load it would run the code of that module; if you trust the run: "
             "vgf.load(..., trust=True), vgf serve --trust"
         )
-    reward = open_proxy(config, None if kept is None else run_dir / kept, device, name)
+    reward = (
+        scorer(name)
+        if kept is None
+        else load_reward("reward", run_dir / kept, device, precision(config), config.text.reward.max_length)
+    )
     heads = load_heads(run_dir, device)
     chosen = load_method(method) if isinstance(method, str) else method or config
     values = Values(reward, heads.get("heads"), heads.get("tokens"))

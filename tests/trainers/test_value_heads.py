@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from small_text import CPU, save_model, text_config, text_problem
+from small_text import save_model, text_config, text_problem
 
 from vgf.config import Config
 from vgf.language.problem import TextProblem

@@ -34,21 +34,21 @@ class RoomyLayer(DynamicLayer):
         self.values = self._appended("values", self.values, value_states)
         return self.keys, self.values
 
-    def _appended(self, name: str, old: Tensor, new: Tensor) -> Tensor:
-        before = old.shape[-2] if old.numel() else 0
+    def _appended(self, name: str, old: Tensor | None, new: Tensor) -> Tensor:
+        before = 0 if old is None or not old.numel() else old.shape[-2]
         after, wide = before + new.shape[-2], self._wide.get(name)
         # Rows that have been chosen, repeated or added since lie in another tensor.
-        if wide is None or old.data_ptr() != wide.data_ptr() or wide.shape[2] < after:
+        if wide is None or old is None or old.data_ptr() != wide.data_ptr() or wide.shape[2] < after:
             wide = new.new_empty(*new.shape[:2], max(self.room, after), new.shape[3])
-            if before:
+            if old is not None and before:
                 wide[:, :, :before] = old
             self._wide[name] = wide
         wide[:, :, before:after] = new
         return wide[:, :, :after]
 
 
-def roomy_cache(config: Any, room: int) -> DynamicCache:
-    """An empty cache for ``room`` positions; layers with a sliding window or a recurrence are transformers' own."""
+def roomy_cache(config: Any, room: int) -> Any:
+    """An empty ``DynamicCache`` for ``room`` positions; layers with a sliding window or a recurrence are transformers' own."""
     cache = DynamicCache(config=config)
     cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache

@@ -48,7 +48,7 @@ class RoomyLayer(DynamicLayer):
 
 
 def roomy_cache(config: Any, room: int) -> Any:
-    """An empty ``DynamicCache`` for ``room`` positions; layers with a sliding window or a recurrence are transformers' own."""
+    """An empty ``DynamicCache`` for ``room`` positions; sliding and recurrent layers are transformers' own."""
     cache = DynamicCache(config=config)
     cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache

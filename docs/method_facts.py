@@ -53,6 +53,7 @@ def _control_facts(method: MethodConfig) -> str:
     command = f"python -m vgf.run mode=eval run=RUN_DIR method={method.method}"
     if extras:  # trained on top of a finished run, which stays as it is
         command = f'python -m vgf.run trainer=extras init=RUN_DIR "net.extras=[{extras[0]}]" method={method.method}'
+        command += f" run_dir=RUN_DIR-{extras[0]}"
     return _listed(lines, command) + (f"\n```python\n{_call(method)}\n```\n" if method.method == transport.rule else "")
 
 

@@ -12,7 +12,10 @@ from hydra.core.global_hydra import GlobalHydra
 
 import vgf.run
 
-__all__ = ["run_main"]
+__all__ = ["ONE_EPISODE", "run_main"]
+
+# Of a run whose scores nobody reads: an episode of the maze is a thousand decisions.
+ONE_EPISODE = ["eval.episodes=1", "eval.environments=1", "eval.baselines=[]", "eval.budgets=[0]", "budget.size=0"]
 
 
 def run_main(arguments: list[str]) -> tuple[int, str]:

@@ -18,6 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file
 
 import vgf.run
+from tests.command import ONE_EPISODE
 from vgf import scoring
 from vgf.methods import method_names
 from vgf.rundir import read_config
@@ -126,6 +127,8 @@ def test_a_run_leaves_everything_behind(tiny_run):
         ("trainer=fql method=all", "flow-matching source"),
         ("preset=maze method=vgf eval.budgets=[0.5]", "counts whole steps, 0.5 is not one"),
         ("trainer=extras init=nowhere", "init=nowhere does not exist"),
+        ("tracker=5", "tracker=5 is unknown"),
+        ("text.second=null text.second.model=x", r"text.second=null leaves nothing to set text\.second\.model in"),
     ],
 )
 def test_every_mistake_is_one_line(complaint, override, said):
@@ -290,9 +293,10 @@ def test_a_finished_command_given_again_only_evaluates(vgf_run, tiny, tiny_run, 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(vgf_run, tiny, tmp_path):
     """Interrupted and resumed training ends with the parameters of uninterrupted training, bit for bit."""
     long = [o for o in tiny if not o.startswith("train.")] + [
-        "train.steps=1500",
+        "train.steps=600",
         "train.log_every=50",
         "train.save_every=100",
+        *ONE_EPISODE,
     ]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert vgf_run(*long, f"run_dir={whole}").returncode == 0
@@ -307,20 +311,20 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(vgf_run, tiny, t
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    assert re.search(r"stopped at step \d+ of 1500; the same command goes on", stderr)
+    assert re.search(r"stopped at step \d+ of 600; the same command goes on", stderr)
     assert "Traceback" not in stderr
     stopped = int((parts / "checkpoints" / "latest").read_text().strip().removeprefix("step-"))
-    assert 100 <= stopped < 1500
+    assert 100 <= stopped < 600
 
     assert vgf_run(*long, f"run_dir={parts}").returncode == 0
     expected = parameters(whole)
     assert all((parameters(parts)[k] == v).all() for k, v in expected.items())
     steps = [json.loads(line)["step"] for line in (parts / "metrics.jsonl").open()]
-    assert steps == list(range(50, 1501, 50))
+    assert steps == list(range(50, 601, 50))
 
 
 def test_multirun_makes_one_run_a_seed(vgf_run, tiny, tmp_path):
-    quick = [*tiny, "train.steps=20", "eval.episodes=1", "eval.environments=1", "eval.baselines=[]"]
+    quick = [*tiny, "train.steps=20", *ONE_EPISODE]
     done = vgf_run("-m", *quick, "seed=1,2", f"run_dir={tmp_path}/s${{seed}}")
     assert done.returncode == 0, done.stderr
     first, second = (parameters(tmp_path / f"s{seed}") for seed in (1, 2))

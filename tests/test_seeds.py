@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from tests.command import ONE_EPISODE
 from vgf import UserError, load
 from vgf.config import Config
 from vgf.evaluation import EpisodeRecord
@@ -60,10 +61,12 @@ def test_the_summary_pools_episodes_and_names_the_lowest_and_highest_seed(tmp_pa
 
 
 def test_a_run_of_two_seeds_leaves_two_runs(tmp_path, tiny, vgf_run):
-    done = vgf_run(*tiny, "seeds=2", "seed=1", "train.precision=float32", f"run_dir={tmp_path}/s${{seed}}")
+    done = vgf_run(
+        *tiny, *ONE_EPISODE, "seeds=2", "seed=1", "train.precision=float32", f"run_dir={tmp_path}/s${{seed}}"
+    )
     assert done.returncode == 0, done.stderr
-    assert "2 seeds, 4 episodes a line in all" in done.stdout
-    alone = vgf_run(*tiny, "seed=2", "train.precision=float32", f"run_dir={tmp_path}/alone")
+    assert "2 seeds, 2 episodes a line in all" in done.stdout
+    alone = vgf_run(*tiny, *ONE_EPISODE, "seed=2", "train.precision=float32", f"run_dir={tmp_path}/alone")
     assert alone.returncode == 0, alone.stderr
     obs = np.zeros((3, 2), np.float32)
     np.testing.assert_allclose(load(tmp_path / "s2").act(obs), load(tmp_path / "alone").act(obs), atol=1e-4)
@@ -71,7 +74,7 @@ def test_a_run_of_two_seeds_leaves_two_runs(tmp_path, tiny, vgf_run):
         assert (tmp_path / "s1" / name).stat().st_size > 0
     config = read_config(tmp_path / "s1")
     assert (config.seed, config.seeds) == (1, None)
-    again = vgf_run(*tiny, "seed=2", "train.precision=float32", f"run_dir={tmp_path}/s2")
+    again = vgf_run(*tiny, *ONE_EPISODE, "seed=2", "train.precision=float32", f"run_dir={tmp_path}/s2")
     assert "trained to its end" in again.stdout
 
 

@@ -60,6 +60,7 @@ def main() -> None:
     with one_line_errors():
         if dispatch(sys.argv[1:]):
             return
+        _refuse_below_null(sys.argv[1:])
     given = _with_own_preset(sys.argv[1:])
     sys.argv[1:] = [f"++{a}" if a.startswith(_OPEN_KEYS) else a for a in given]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of printing tracebacks
@@ -73,6 +74,16 @@ def _with_own_preset(given: list[str]) -> list[str]:
     named = dict(argument.split("=", 1) for argument in given if "=" in argument)
     own = named.get("task")
     return [*given, f"preset={own}"] if own in group_options("preset") and "preset" not in named else given
+
+
+def _refuse_below_null(given: list[str]) -> None:
+    """Hydra itself fails there without saying why."""
+    emptied: list[str] = []
+    for argument in given:
+        key, _, value = argument.partition("=")
+        if parent := next((one for one in emptied if key.startswith(f"{one}.")), None):
+            raise UserError(f"{parent}=null leaves nothing to set {key} in; leave one of the two out")
+        emptied += [key] if value in ("null", "None") else []
 
 
 @hydra.main(version_base="1.3", config_path="pkg://vgf.configs", config_name="config")

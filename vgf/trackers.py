@@ -101,7 +101,7 @@ def tracker_names(value: Any) -> list[str]:
     Raises:
         UserError: one is unknown, or its package is not installed.
     """
-    given = [value] if isinstance(value, str) or value is None else value
+    given = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
     names = [str(name) for name in given if name not in (None, "none")]
     for name in names:
         if name not in TRACKERS:

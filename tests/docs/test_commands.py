@@ -41,7 +41,8 @@ def shrunk(arguments: list[str], text: list[str]) -> list[str]:
     if named.get("task") == "toy":
         return arguments
     if named.get("task") == "llm_reward":
-        return [*arguments, *text, *TEXT]
+        second = named.get("text.second") != "null"
+        return [*arguments, *(word for word in text if second or not word.startswith("text.second.")), *TEXT]
     if named.get("mode") == "eval":
         return [*arguments, *PLAYED]
     small = [*PLAYED, *TRAINED]
@@ -83,17 +84,17 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def replaced(word: str, folder: Path, workplace: Path) -> str:
     """The word with the page's stand-ins replaced by what there is."""
     source = min((workplace / "data").rglob("cube*.npz"), key=lambda path: len(path.name))
-    known = {"RUN_DIR": folder / "RUN_DIR", "SOURCE.npz": source, "FILE": workplace / "pendulum.npz", "DIR": folder}
-    known |= {"RUN": folder / "RUN_DIR"}
+    known = {"RUN_DIR": folder / "RUN_DIR", "SOURCE.npz": source, "FILE": workplace / "pendulum.npz"}
+    known |= {"RUN": folder / "RUN_DIR", "DIR": folder / "DIR"}
     key, equals, value = word.rpartition("=")
     return f"{key}{equals}{known.get(value, value)}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page(page: Path, workplace: Path, tmp_path: Path, files: Path) -> None:  # noqa: F811  the fixture
-    folder = workplace / page.stem
-    folder.mkdir()
-    for name in ("RUN_DIR", "runs/a", "runs/b"):
+    folder = workplace / "pages" / page.stem
+    folder.mkdir(parents=True)
+    for name in ("RUN_DIR", "runs/a", "runs/b", "DIR/a", "DIR/b"):
         shutil.copytree(workplace / "run", folder / name)
     text = [
         word for word in _arguments("tldr", files, tmp_path)[1:] if not word.startswith(("run_dir", "eval", "budget"))

@@ -30,6 +30,7 @@ from vgf.language.loading import load_heads, note_parts, open_reference, precisi
 from vgf.language.models import find_model
 from vgf.language.policy import Values
 from vgf.language.problem import TextProblem
+from vgf.language.processes import useful_processes
 from vgf.language.ranks import first_first, is_first, join, leave
 from vgf.language.rows import read_texts
 from vgf.language.scorers import probe_reward
@@ -41,7 +42,7 @@ from vgf.report.text_report import write_text_report
 from vgf.rundir import RunDirectory
 from vgf.tasks.llm_points import pick_budget
 from vgf.tasks.llm_rewards import find_reward
-from vgf.tasks.llm_workers import evaluate_run, useful_processes
+from vgf.tasks.llm_workers import evaluate_run, jobs_of
 
 __all__ = ["prepare", "score", "solve"]
 
@@ -121,6 +122,7 @@ def prepare(config: Config, device: torch.device) -> TextProblem:
         chosen=chosen[kept:] if chosen else None,
         reward_path=str(found["reward"].path) if found["reward"].path else None,
         facts=facts,
+        remake=prepare,
     )
 
 
@@ -160,7 +162,7 @@ def score(config: Config, problem: TextProblem, run: RunDirectory, device: torch
     _describe(config, problem, run, picked)
     rows: list[dict[str, Any]] = []
     examples: list[dict[str, Any]] = []
-    began, jobs = time.perf_counter(), len(policy.batches(problem.held_out)) * config.text.seeds
+    began, jobs = time.perf_counter(), jobs_of(config, problem)
     processes = useful_processes(config, device, jobs)
     with progress_bar("evaluating", jobs, "batch") as bar:
         for found, shown in evaluate_run(config, problem, run, device, prepare, processes):

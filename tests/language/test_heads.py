@@ -36,6 +36,16 @@ def test_heads_find_the_coordinate_that_tells_the_reward() -> None:
     assert (predicted - rewards.flatten()).abs().mean() < 1.5, "rewards are predicted in their own units"
 
 
+def test_fitting_ends_where_nothing_is_predicted_better_and_keeps_the_best() -> None:
+    states, mask, rewards = _data()
+    held = states[36:].clone()
+    states[36:] = held[:, :, :, torch.randperm(6, generator=torch.Generator().manual_seed(1))]  # nothing to predict by
+    found = [fit_heads(states, mask, rewards, layer=1, hidden=8, steps=steps) for steps in (2000, 2_000_000)]
+    assert found[0][1] == found[1][1]
+    for one, other in zip(*(heads.state_dict().values() for heads, _ in found), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_rewards_that_are_all_the_same_teach_nothing() -> None:
     states, mask, rewards = _data()
     with pytest.raises(UserError, match="same value"):

@@ -62,7 +62,7 @@ def values(source: Reference, *, seed: int = 5, steps: int = 200) -> Values:
     samples, states = sample_with_states(source, prompts, 32, Sampling(6), seed, layer=2)
     rewards = torch.tensor(_scores(source, samples)).view(samples.tokens.shape[:2])
     fitted: dict[str, ValueHeads] = {}
-    for name, inputs in (("heads", states), ("tokens", beside_tokens(source, states, samples))):
+    for name, inputs in (("heads", states), ("tokens", beside_tokens(source, states, samples.tokens))):
         fitted[name], _ = fit_heads(inputs, samples.mask, rewards, 2, steps=steps, hidden=32)
     return Values(classifier(), fitted["heads"], fitted["tokens"])
 

@@ -189,10 +189,10 @@ def test_a_reward_that_is_always_earned_ends_the_rounds_and_keeps_the_adapter(
     config, run = text_config(model, epochs=1.0, rounds=3), _run(tmp_path)
     whole = value.fit
 
-    def fit(config: Config, problem: Any, where: RunDirectory) -> None:
+    def fit(config: Config, problem: Any, where: RunDirectory, processes: int = 1) -> None:
         if where is not run:
             problem = replace(problem, reward=lambda prompts, texts: [1.0] * len(texts))
-        whole(config, problem, where)
+        whole(config, problem, where, processes)
 
     monkeypatch.setattr(value, "fit", fit)
     assert [row["step"] for row in _train(config, run)] == [0, 1]

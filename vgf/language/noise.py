@@ -24,17 +24,24 @@ class GumbelNoise:
         particles: indices of the N particles.
         vocabulary: V.
         buffers: [B*N, V] tensors that may be overwritten.
+        keep: keep what is drawn, as far as it is small enough, so that a position can be asked for again.
     """
 
     def __init__(
-        self, seed: int, prompts: Prompts, particles: range, vocabulary: int, buffers: list[Tensor] | None = None
+        self,
+        seed: int,
+        prompts: Prompts,
+        particles: range,
+        vocabulary: int,
+        buffers: list[Tensor] | None = None,
+        keep: bool = True,
     ) -> None:
         pairs = prompts.noise_keys(seed)
         keys = [((key * 1_000_003 + index) * 1_000_003 + n) % 2**63 for key, index in pairs for n in particles]
         self.device = prompts.ids.device
         self.shape = (len(keys), vocabulary)
         self._generators = [torch.Generator(self.device).manual_seed(key) for key in keys]
-        self._free = buffers or []
+        self._free, self._most = buffers or [], _KEPT_NUMBERS if keep else 0
         self._kept: list[Tensor] = []
         self._drawn = 0
 
@@ -60,7 +67,7 @@ class GumbelNoise:
         for row, generator in zip(numbers, self._generators, strict=True):
             row.uniform_(generator=generator)
         numbers.log_().neg_().log_().neg_()
-        if self.whole and (t + 1) * numbers.numel() <= _KEPT_NUMBERS:
+        if self.whole and (t + 1) * numbers.numel() <= self._most:
             self._kept.append(numbers)
         else:
             self._free.append(numbers)
@@ -75,7 +82,7 @@ def noise_of(reference: Reference, seed: int, prompts: Prompts, particles: range
     """
     vocabulary = reference.model.get_output_embeddings().weight.shape[0]
     if particles.start > 0:
-        return GumbelNoise(seed, prompts, particles, vocabulary)
+        return GumbelNoise(seed, prompts, particles, vocabulary, keep=False)
     key = (tuple(prompts.noise_keys(seed)), particles.stop, vocabulary)
     kept_key, kept = reference.noise
     if kept is not None and kept_key == key and kept.whole:

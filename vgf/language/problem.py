@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
+from vgf.config import Config
 from vgf.language.policy import Reward
 from vgf.language.reference import Reference
 
-__all__ = ["TextProblem"]
+__all__ = ["Remake", "TextProblem"]
+
+Remake = Callable[[Config, torch.device], "TextProblem"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class TextProblem:
         chosen: what the data set holds as the good completion of each held-out prompt, or None.
         reward_path: folder of the proxy, or None when it is a function.
         facts: label -> text, for the report.
+        remake: makes the problem anew in another process, a function at the top of a module; None: nothing does.
     """
 
     reference: Reference
@@ -35,3 +42,4 @@ class TextProblem:
     chosen: list[str] | None
     reward_path: str | None
     facts: dict[str, str]
+    remake: Remake | None = None

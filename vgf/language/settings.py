@@ -38,7 +38,7 @@ class HeadsConfig:
     prompts: int = 320  # training prompts that are sampled
     hidden: int = 128  # width of each head's layer
     heads: int = 4  # in the ensemble
-    steps: int = 1500  # updates
+    steps: int = 1500  # updates at most; it ends where held-out prefixes are predicted no better
     batch_size: int = 512  # tokens of an update
     learning_rate: float = 1e-3  # of AdamW
     weight_decay: float = 0.1  # of AdamW

@@ -62,7 +62,11 @@ class Reader:
         self.seen[:, : self.width] = prompts.mask.repeat_interleave(particles, 0)
         self.lengths = self.seen[:, : self.width].sum(1, keepdim=True)  # [B*N, 1]
         vocabulary = reference.model.get_output_embeddings().weight.shape[0]
-        self.cache = _empty_cache(reference) if trace else _prefill(reference, prompts, particles)
+        from vgf.language.cache import roomy_cache  # imports transformers
+
+        self.cache = roomy_cache(reference.model.config, self.width + new_tokens)
+        if trace is None:
+            _prefill(self.cache, reference, prompts, particles)
         self.reading = torch.arange(0 if trace else rows, device=reference.device)  # rows of the cache
         self.keep = keep and rows * new_tokens * vocabulary <= _KEPT_NUMBERS and _is_whole(self.cache)
         self._logits: list[Tensor] = []
@@ -139,22 +143,15 @@ class Reader:
         return both
 
 
-def _empty_cache(reference: Reference) -> Any:
-    from transformers import DynamicCache
-
-    return DynamicCache(config=reference.model.config)
-
-
 def _is_whole(cache: Any) -> bool:
     """Whether every layer keeps all positions; those of a sliding window or a recurrence cannot be cut back."""
-    from transformers.cache_utils import DynamicLayer
+    from vgf.language.cache import RoomyLayer
 
-    return all(type(layer) is DynamicLayer for layer in cache.layers)
+    return all(isinstance(layer, RoomyLayer) for layer in cache.layers)
 
 
-def _prefill(reference: Reference, prompts: Prompts, particles: int) -> Any:
-    """Keys and values of every prompt but for its last token, one row a particle."""
-    cache = _empty_cache(reference)
+def _prefill(cache: Any, reference: Reference, prompts: Prompts, particles: int) -> None:
+    """Put keys and values of every prompt but for its last token into the cache, one row a particle."""
     if prompts.ids.shape[1] > 1:
         before = prompts.mask[:, :-1]
         reference.model(
@@ -166,4 +163,3 @@ def _prefill(reference: Reference, prompts: Prompts, particles: int) -> Any:
             logits_to_keep=1,
         )
         cache.batch_repeat_interleave(particles)
-    return cache

@@ -23,6 +23,7 @@ def test_two_processes_sample_what_one_does(tmp_path: Path) -> None:
     problem = replace(text_problem(config), remake=remade)
     one, two = (value._sampled(config, problem, processes) for processes in (1, 2))
     assert sorted(one) == sorted(two) == [0, 1], "sixteen prompts, eight side by side"
+    assert not torch.equal(one[0]["tokens"], one[1]["tokens"])
     for place, part in one.items():
         assert torch.equal(part["tokens"], two[place]["tokens"])
         assert torch.equal(part["rewards"], two[place]["rewards"])

@@ -38,6 +38,15 @@ def test_the_seed_is_the_noise(policy):
 
 
 @pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize("budget", [None, Budget(radius=0.02)])
+def test_acting_computes_less_and_chooses_the_same_as_measuring(policy, method, budget):
+    config = load_method(method)
+    noise = np.stack([particle_noise(9, row, 0, policy.noise_shape(config)) for row in range(3)])
+    measured = policy.decide(OBS, noise, budget, config)
+    np.testing.assert_array_equal(policy.act_chunk(OBS, budget, 9, method), measured.actions)
+
+
+@pytest.mark.parametrize("method", TRAINED)
 @pytest.mark.parametrize("budget", [Budget(steps=0), Budget(size=0.0)])
 def test_budget_zero_is_the_reference(policy, method, budget):
     config = load_method(method)

@@ -142,7 +142,7 @@ class Policy:
         noise = np.empty((len(batch), *self.noise_shape(chosen)), np.float32)
         for row in range(len(batch)):
             noise[row] = particle_noise(seed, row, 0, noise.shape[1:])
-        actions = self._chunks(self.choose(self._put(batch), self._put(noise), budget, chosen).actions)
+        actions = self._chunks(self._acted(self._put(batch), self._put(noise), budget, chosen))
         return actions if obs.ndim == 2 else actions[0]
 
     def resolve(self, method: str | MethodConfig | None) -> MethodConfig:
@@ -191,12 +191,23 @@ class Policy:
     @torch.no_grad()
     def choose(self, obs: Tensor, noise: Tensor, budget: Budget | None, method: MethodConfig) -> Choice:
         """Move particles and weigh them: obs [B, S], noise as of :meth:`noise_shape` -> one action an observation."""
+        moved = self.move(obs, noise[:, : method.transport.particles], budget, method)
+        assert moved.twins is not None
+        weights = self._weights(moved, obs, noise, method)
+        return Choice(select(weights, moved.particles), select(weights, moved.twins), moved)
+
+    @torch.no_grad()
+    def _acted(self, obs: Tensor, noise: Tensor, budget: Budget | None, method: MethodConfig) -> Tensor:
+        """The actions of :meth:`choose`, without the twins that only measurements need: [B, D]."""
+        moved = self.move(obs, noise[:, : method.transport.particles], budget, method, twins=False)
+        return select(self._weights(moved, obs, noise, method), moved.particles)
+
+    def _weights(self, moved: Moved, obs: Tensor, noise: Tensor, method: MethodConfig) -> Tensor:
+        """How much each moved particle counts, by the method's selector: [B, N]."""
         how = method.transport
         selector = get_selector(how.select)
-        moved = self.move(obs, noise[:, : how.particles], budget, method)
-        assert moved.twins is not None
         spare = noise[:, how.particles :].flatten(1)[:, : how.particles]  # [B, N] standard normal numbers
-        weights = selector.weigh(
+        return selector.weigh(
             Candidates(
                 moved.values,
                 gumbel=-torch.special.ndtr(spare).log().neg().log() if selector.draws else None,
@@ -205,9 +216,10 @@ class Policy:
                 expectile=how.expectile,
             )
         )
-        return Choice(select(weights, moved.particles), select(weights, moved.twins), moved)
 
-    def move(self, obs: Tensor, noise: Tensor, budget: Budget | None, method: MethodConfig) -> Moved:
+    def move(
+        self, obs: Tensor, noise: Tensor, budget: Budget | None, method: MethodConfig, *, twins: bool = True
+    ) -> Moved:
         """Apply a method's rule: obs [B, S], noise [B, N, D] -> particles [B, N, D]."""
         how = method.transport
         default = configured_budget(method)
@@ -227,6 +239,7 @@ class Policy:
             start_is_noise=True,
             gate=how.gate,
             keep_best=how.keep_best or get_selector(how.select).keep_best,
+            twins=twins,
             **dict(how.options) | networks_for(get_rule(how.rule).options, self.networks.extras),
         )
 

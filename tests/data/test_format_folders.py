@@ -154,6 +154,24 @@ def test_hugging_face_folders(tmp_path: Path) -> None:
     refused(saved, r"state\.json cannot be read")
 
 
+def test_an_arrow_file_whose_offsets_lead_out_of_it_is_refused(tmp_path: Path) -> None:
+    """Unchecked, reading it ends the process."""
+    pa = pytest.importorskip("pyarrow")
+    arrays = table(MADE)
+    columns = {name: list(array) if array.ndim > 1 else array for name, array in arrays.items()}
+    path = tmp_path / "x.arrow"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, (made := pa.table(columns)).schema) as writer:
+        writer.write_table(made)
+    assert_equal(read_recording(path), MADE)
+    size, content = arrays["observations"].shape[1], path.read_bytes()
+    offsets = (np.arange(len(MADE) + 1) * size).astype("<i4")
+    assert offsets.tobytes() in content
+    broken = offsets.copy()
+    broken[-1] = 2**30
+    path.write_bytes(content.replace(offsets.tobytes(), broken.tobytes()))
+    refused(path, r"'observations' of x\.arrow cannot be read")
+
+
 def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "x.parquet").write_bytes(b"PAR1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from vgf.bench.item import Item, Row
-from vgf.bench.problems import Case, trainer
+from vgf.bench.problems import Case, operations, trainer
 from vgf.bench.roofs import measure_roofs
 from vgf.bench.timing import Side, Speed, Steps, race
 from vgf.check import check_config
@@ -32,7 +32,7 @@ def gpu(speed: Speed) -> Item:
         for mode, times in run.times.items():
             ratio = None if mode == modes[0] else times.times_faster(eager)
             rows.append(Row(what, f"ours, compile={mode}", 1 / times.seconds, times.spread, ratio))
-        shares[what] = _operations(case) / best.seconds / roof
+        shares[what] = operations(case) / best.seconds / roof
         headline = headline or (1 / best.seconds, 1 / eager.seconds, best.times_faster(eager))
     assert headline is not None
     fast, slow = (f"ours, compile={mode}: {_CASES[0].label}" for mode in (modes[-1], modes[0]))
@@ -56,14 +56,3 @@ def _build(case: Case, mode: str) -> Steps:
         torch.cuda.synchronize()
 
     return {mode: step}
-
-
-def _operations(case: Case) -> float:
-    """Floating-point operations of an update's matrix products: 2 a weight and row forward, twice that backward."""
-    networks = trainer(case, rows=2000).networks
-    flow, q, v = (sum(p.numel() for p in net.parameters()) for net in (networks.flow, networks.q, networks.v))
-    trained = 6 * case.batch * (flow + q)
-    if case.method == "qgf":
-        return trained + case.batch * (6 * v + 2 * v + 2 * q)
-    rows = case.batch * case.particles
-    return trained + rows * (10 * 2 * flow + case.moves * 4 * q + 2 * q)

@@ -13,7 +13,7 @@ from vgf.speed import pick_device
 from vgf.trainers.loop import Trainer
 from vgf.trainers.offline import objective
 
-__all__ = ["ACTION", "OBSERVATION", "Case", "columns", "made_up", "trainer"]
+__all__ = ["ACTION", "OBSERVATION", "Case", "columns", "made_up", "operations", "trainer"]
 
 OBSERVATION, ACTION = 28, 5  # cube-single's
 _ROWS = 100_000
@@ -85,3 +85,14 @@ def trainer(case: Case, *, device: str = "cpu", rows: int = _ROWS, **settings: s
     config = case.config(**settings)
     problem = Problem("made up", made_up(rows), None, "random numbers")
     return Trainer(config, problem, pick_device(device), objective(config))
+
+
+def operations(case: Case) -> float:
+    """Floating-point operations of an update's matrix products: 2 a weight and row forward, twice that backward."""
+    networks = trainer(case, rows=2000).networks
+    flow, q, v = (sum(p.numel() for p in net.parameters()) for net in (networks.flow, networks.q, networks.v))
+    trained = 6 * case.batch * (flow + q)
+    if case.method == "qgf":
+        return trained + case.batch * (6 * v + 2 * v + 2 * q)
+    rows = case.batch * case.particles
+    return trained + rows * (10 * 2 * flow + case.moves * 4 * q + 2 * q)

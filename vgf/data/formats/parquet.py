@@ -150,7 +150,7 @@ def _open_parquet(path: Path, columns: Sequence[str] | None) -> Any:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        return file.schema_arrow.empty_table() if columns is None else file.read(columns=list(columns))
+        return file.schema_arrow.empty_table() if columns is None else _validated(file.read(columns=list(columns)))
 
 
 def _open_arrow(path: Path, columns: Sequence[str] | None) -> Any:
@@ -160,4 +160,10 @@ def _open_arrow(path: Path, columns: Sequence[str] | None) -> Any:
         is_file_format = bytes(file.read(6)) == b"ARROW1"
         file.seek(0)
         reader = pa.ipc.open_file(file) if is_file_format else pa.ipc.open_stream(file)
-        return reader.schema.empty_table() if columns is None else reader.read_all().select(list(columns))
+        return reader.schema.empty_table() if columns is None else _validated(reader.read_all().select(list(columns)))
+
+
+def _validated(table: Any) -> Any:
+    """The table; pyarrow's functions follow a damaged offset out of its buffer, and the process ends there."""
+    table.validate(full=True)
+    return table

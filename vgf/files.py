@@ -51,6 +51,7 @@ _CAUSES = {
     errno.ENAMETOOLONG: ("the name is too long", _CHOOSE),
 }
 _NO_FLOCK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # some cluster file systems are mounted without it
+_MOMENT = 1.0  # seconds
 _POLL_SECONDS = 0.2
 _TEMPORARY = re.compile(r"\..+\.tmp(\.\w+)?")
 
@@ -170,7 +171,8 @@ def locked(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator
 
     Args:
         path: what is protected; it need not exist, and its folder is made.
-        waiting: called once if the lock is taken, before the wait.
+        waiting: called once if the lock is taken and stays so for a second: what a killed process had started ends
+            a moment after it, and holds what it held.
 
     Raises:
         UserError: the lock file cannot be written.
@@ -191,9 +193,7 @@ def _take_flock(lock: Path, waiting: Callable[[], None]) -> Callable[[], None]:
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _free_soon(descriptor):
                 waiting()
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             if _is_same_file(descriptor, lock):
@@ -207,6 +207,20 @@ def _take_flock(lock: Path, waiting: Callable[[], None]) -> Callable[[], None]:
             os.close(descriptor)
             raise
         os.close(descriptor)  # whoever held it has removed this file: take the lock on the new one
+
+
+def _free_soon(descriptor: int) -> bool:
+    """Take the lock if that is possible within a second."""
+    assert fcntl is not None
+    last = time.monotonic() + _MOMENT
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > last:
+                return False
+            time.sleep(_MOMENT / 50)
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:

@@ -32,6 +32,7 @@ TRAINED = [
 ]
 SIZES = ["net.hidden=16", "net.layers=1", "data.processes=1", "device=cpu"]
 COLLECTED = ["data.sac.steps=3000", "data.sac.start=500", "data.sac.rollout=2000", "data.sac.hidden=16"]
+PENDULUM = ["data.action_low=-2", "data.action_high=2"]  # of the file that stands in for the reader's
 ASIDE = ("serve", "push", "pull")  # one never ends, two need an account; tests/serve and tests/share call them
 TEXT = ["text.finetune.rounds=1", "text.finetune.prompts=8", "text.finetune.max_steps=2", "text.controls=[]"]
 
@@ -51,6 +52,7 @@ def shrunk(arguments: list[str], text: list[str]) -> list[str]:
     small += [] if named.get("train.steps") == "0" else ["train.steps=40" if "init" in named else "train.steps=20"]
     if "init" not in named:
         small += SIZES + (COLLECTED if named.get("task") == "mujoco" else [])
+        small += PENDULUM if named.get("task") == "custom" and "env" not in named else []
         small += [] if "data.path" in named or named.get("task") == "mujoco" else ["data.transitions=2000"]
     return [*arguments, *small]
 

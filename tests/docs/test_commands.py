@@ -88,7 +88,7 @@ def replaced(word: str, folder: Path, workplace: Path) -> str:
     """The word with the page's stand-ins replaced by what there is."""
     source = min((workplace / "data").rglob("cube*.npz"), key=lambda path: len(path.name))
     known = {"RUN_DIR": folder / "RUN_DIR", "SOURCE.npz": source, "FILE": workplace / "pendulum.npz"}
-    known |= {"RUN": folder / "RUN_DIR", "DIR": folder / "DIR"}
+    known |= {"RUN": folder / "runs" / "a", "DIR": folder / "DIR"}
     key, equals, value = word.rpartition("=")
     return f"{key}{equals}{known.get(value, value)}"
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -28,6 +30,7 @@ __all__ = [
     "cores",
     "pick_device",
     "precision_context",
+    "processor",
     "records",
     "use_cores",
 ]
@@ -55,6 +58,14 @@ def pick_device(name: str) -> torch.device:
 def cores() -> list[int]:
     """Numbers of the cores this process may run on."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def processor() -> str:
+    """The processor's name, nothing that names the machine."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def use_cores(config: Config, device: torch.device, seeds: int = 1) -> None:

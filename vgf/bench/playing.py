@@ -16,11 +16,12 @@ import numpy as np
 from vgf import evaluation
 from vgf.bench.item import Item, Row
 from vgf.bench.problems import Case, trainer
-from vgf.bench.timing import Side, Speed, Steps, cores, race
+from vgf.bench.timing import Side, Speed, Steps, race
 from vgf.config import Config
 from vgf.environments import EnvironmentPool, Outcome
 from vgf.methods import load_method
 from vgf.policy import Policy
+from vgf.speed import cores
 from vgf.tasks.ogbench import environment_factory
 
 __all__ = ["evaluate"]

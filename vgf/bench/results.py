@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 from vgf.bench.references import folder
-from vgf.bench.timing import cores
 from vgf.errors import UserError
 from vgf.files import atomic_write_text, locked
+from vgf.speed import cores, processor
 
 __all__ = ["machine", "stamped", "table", "write"]
 
@@ -33,7 +33,7 @@ _PACKAGES = ("torch", "numpy", "jax", "jaxlib", "optax", "transformers", "mujoco
 def machine() -> dict[str, Any]:
     """Processor, cores, memory and versions; no names."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(cores()),
         "memory_gb": _memory_gb(),
         "bfloat16_in_hardware": torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(),
@@ -154,13 +154,6 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _memory_gb() -> int | None:

@@ -28,7 +28,7 @@ import numpy as np
 from vgf.errors import UserError
 from vgf.speed import cores
 
-__all__ = ["Race", "Side", "Speed", "Times", "cores", "race"]
+__all__ = ["Race", "Side", "Speed", "Times", "race"]
 
 Steps = Mapping[str, Callable[[], object]]
 

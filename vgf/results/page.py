@@ -7,14 +7,14 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vgf.complaints import group_options
 from vgf.files import atomic_write_text
 from vgf.methods import method_names
+from vgf.report.page_parts import duration
 from vgf.results.experiment import Expected, Experiment
 from vgf.results.figures import write_figures
 from vgf.results.grid import OneRun, measures_of, runs_of
 from vgf.results.registry import experiments
-from vgf.results.text import answered, cells_of, duration, value_text
+from vgf.results.text import answered, cells_of, value_text
 
 __all__ = ["page_text", "write_page"]
 
@@ -52,20 +52,24 @@ def page_text(known: Sequence[Experiment]) -> str:
     Raises:
         UserError: an answer that names a measure without a value, or a broken experiment.
     """
-    groups = dict.fromkeys([*_GROUPS, *(experiment.group for experiment in known)])
-    members = {group: [one for one in known if one.group == group and one.expected] for group in groups}
     parts = [_INTRODUCTION, *_questions(known)]
-    for group, ran in members.items():
-        if ran:
+    for group, members in _groups(known).items():
+        if ran := [one for one in members if one.expected]:
             parts += [f"## {group}\n", *(part for experiment in ran for part in _section(experiment))]
     return "\n".join([*parts, *_not_run(known)])
 
 
+def _groups(known: Sequence[Experiment]) -> dict[str, list[Experiment]]:
+    """Heading -> experiments below it."""
+    names = dict.fromkeys([*_GROUPS, *(experiment.group for experiment in known)])
+    return {name: [experiment for experiment in known if experiment.group == name] for name in names}
+
+
 def _questions(known: Sequence[Experiment]) -> Iterator[str]:
     yield "| question | answer | where |\n|---|---|---|"
-    for group in dict.fromkeys([*_GROUPS, *(experiment.group for experiment in known)]):
-        for experiment in known:
-            if experiment.group == group and experiment.answer:
+    for members in _groups(known).values():
+        for experiment in members:
+            if experiment.answer:
                 yield f"| {experiment.question} | {answered(experiment)} | {_link(experiment)} |"
     yield ""
 
@@ -121,11 +125,8 @@ def _table(experiment: Experiment, expected: Expected) -> Iterator[str]:
         if experiment.published:
             told = [p for p in experiment.published if cells_of(p.measure)[0] == row]
             cells.append(", ".join(f"{p.value:g} ({p.source})" for p in told))
-        yield (
-            f"| `{row}` | {' | '.join(cells)} |"
-            if row in (*method_names(), "fql")
-            else f"| {row} | {' | '.join(cells)} |"
-        )
+        shown = f"`{row}`" if row in _code() else row
+        yield f"| {shown} | {' | '.join(cells)} |"
     yield ""
     if experiment.published and experiment.differs:
         yield f"Published numbers are of another setting: {experiment.differs}\n"
@@ -133,8 +134,8 @@ def _table(experiment: Experiment, expected: Expected) -> Iterator[str]:
 
 @functools.cache
 def _code() -> frozenset[str]:
-    """Rows that are names of the toolkit."""
-    return frozenset([*method_names(), *group_options("trainer")])
+    """Rows that are names of the toolkit: methods, and the baseline that a trainer makes."""
+    return frozenset([*method_names(), "fql"])
 
 
 def _commands(experiment: Experiment, expected: Expected) -> Iterator[str]:
@@ -182,10 +183,10 @@ def _not_run(known: Sequence[Experiment]) -> Iterator[str]:
     yield "## Not run\n"
     yield "| experiment | question | what is missing |\n|---|---|---|"
     for experiment in known:
-        if experiment.status == "not run" or experiment.not_run:
-            missing = experiment.not_run or "all of it"
-            if experiment.status == "not run":
-                reason = f"; {experiment.not_run}" if experiment.not_run else ""
-                missing = f"all of it{reason}. `python -m vgf.results run {experiment.name}` runs it"
+        missing = experiment.not_run
+        if experiment.status == "not run":
+            reason = f"; {missing}" if missing else ""
+            missing = f"all of it{reason}. `python -m vgf.results run {experiment.name}` runs it"
+        if missing:
             yield f"| `{experiment.name}` | {experiment.question} | {missing} |"
     yield ""

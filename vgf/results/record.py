@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +13,7 @@ from vgf.results.grid import OneRun, runs_of
 from vgf.results.measure import measured
 from vgf.results.registry import path_of, read, write_expected
 from vgf.results.runner import chosen_here, history, missing
+from vgf.speed import cores, processor
 
 __all__ = ["expected_of", "machine", "record"]
 
@@ -78,7 +77,4 @@ def _environment(folder: Path, runs: Sequence[OneRun]) -> dict[str, str]:
 
 def machine() -> str:
     """Processor and number of cores, nothing that names the machine."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    return f"{processor()}, {len(cores())} cores"

@@ -11,7 +11,7 @@ from vgf.report.points import number_text
 from vgf.results.experiment import Experiment, Measure
 from vgf.results.grid import measures_of
 
-__all__ = ["answered", "cells_of", "duration", "value_text"]
+__all__ = ["answered", "cells_of", "value_text"]
 
 
 def value_text(measure: Measure, numbers: Sequence[float]) -> str:
@@ -57,13 +57,3 @@ def answered(experiment: Experiment) -> str:
         return value_text(measures[match[1]], values[match[1]])
 
     return re.sub(r"\{([^}]+)\}", text, experiment.answer)
-
-
-def duration(seconds: float) -> str:
-    """``42 s``, ``9 min 39 s``, ``2 h 5 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

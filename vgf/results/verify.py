@@ -13,12 +13,13 @@ from pathlib import Path
 
 from vgf.commands import Parser
 from vgf.errors import UserError, did_you_mean
+from vgf.report.page_parts import duration
 from vgf.results.experiment import Experiment
 from vgf.results.grid import measures_of
 from vgf.results.measure import Number, measured
 from vgf.results.registry import experiments, read
 from vgf.results.runner import chosen_here, run_missing
-from vgf.results.text import duration, value_text
+from vgf.results.text import value_text
 
 __all__ = ["compared", "run"]
 
@@ -87,7 +88,6 @@ def _listed(known: Sequence[Experiment]) -> list[str]:
     width = max(len(experiment.name) for experiment in known)
     lines = []
     for experiment in known:
-        seconds = experiment.expected.seconds if experiment.expected else None
-        told = duration(seconds) if seconds else "-"
+        told = duration(experiment.expected.seconds if experiment.expected else None) or "-"
         lines.append(f"{experiment.name:<{width}}  {experiment.status:<10}  {told:>10}  {experiment.title}")
     return lines

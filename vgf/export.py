@@ -19,6 +19,7 @@ import argparse
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,8 @@ def export_policy(
         "noise": policy.noise_shape(chosen),
         "budget": {"steps": fixed.steps, "size": fixed.size, "radius": fixed.radius},
     }
-    with writing("the policy", path), atomic_path(path) as temporary:
+    with writing("the policy", path), atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's, of its own parts
         if aot:
             _compile(program, temporary)
         else:

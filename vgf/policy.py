@@ -75,11 +75,12 @@ class Policy:
     Nothing is retrained to change the method or the budget: both are arguments of every call.
 
     Args:
-        networks: trained networks; put into eval mode.
+        networks: trained networks, on the device that they stay on; put into eval mode.
         method: what a call that names no method uses.
         flow_steps: Euler steps of the reference flow.
         step: updates the networks were trained for.
-        frozen: False: the networks go on being trained elsewhere.
+        frozen: False: the networks go on being trained elsewhere. What the parameters of frozen ones decide is
+            computed once, here.
         trained: names of the networks that training has changed; None: all.
     """
 
@@ -95,6 +96,8 @@ class Policy:
     ) -> None:
         self.trained = trained
         self.networks = networks.eval().requires_grad_(False) if frozen else networks
+        functions = {name: getattr(self.networks, name) for name in ("velocity", *_CRITICS.values())}
+        self._functions = {name: f.prepared() if frozen else f for name, f in functions.items()}
         self.method = method
         self.flow_steps = networks.source.steps or flow_steps
         self.step = step
@@ -229,8 +232,8 @@ class Policy:
             obs,
             noise,
             budget=budget.filled(default) if budget else default,
-            critic=_CRITICS[how.critic](self.networks),
-            velocity=self.networks.velocity,
+            critic=self._functions[_CRITICS[how.critic]],
+            velocity=self._functions["velocity"],
             flow_steps=self.flow_steps,
             aggregate=how.aggregate,
             alpha=how.alpha,
@@ -247,7 +250,7 @@ class Policy:
     def value(self, obs: Tensor, actions: Tensor, method: MethodConfig) -> Tensor:
         """What the critic that moves thinks of flattened chunks: obs [B, S], actions [B, D] -> [B]."""
         return aggregate_heads(
-            _CRITICS[method.transport.critic](self.networks)(obs, actions), method.transport.aggregate
+            self._functions[_CRITICS[method.transport.critic]](obs, actions), method.transport.aggregate
         )
 
     @torch.no_grad()
@@ -269,4 +272,4 @@ class Policy:
         return actions.view(-1, sizes.chunk, sizes.action).cpu().numpy()
 
 
-_CRITICS = {"target": lambda nets: nets.target_critic, "online": lambda nets: nets.critic}
+_CRITICS = {"target": "target_critic", "online": "critic"}

@@ -129,3 +129,11 @@ def test_results_in_the_repository_are_those_of_the_page():
     page = (root / "docs" / "speed.md").read_text()
     for name, item in stored.items():
         assert vgf.bench.results.table(name, item) in page
+
+
+@pytest.mark.slow
+def test_an_exported_policy_is_timed_beside_the_policy():
+    found = command.measure("act_exported", Speed.quick())
+    assert found.ratio is not None
+    assert found.ratio > 0
+    assert {row.who for row in found.rows} >= {"exported, reference", "exported, qgf, 10 steps guided"}

@@ -32,6 +32,7 @@ ITEMS = {
     "ours_vs_eager": "updates",
     "scaling": "scaling",
     "act": "acting",
+    "act_exported": "acting",
     "evaluate": "playing",
     "text": "text",
     "gpu": "gpu",

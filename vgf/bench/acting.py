@@ -1,5 +1,7 @@
 """Milliseconds an action: QGF and VGF against the budget, the reference's own sampling, and the plain references.
 
+``act`` times a policy as it was loaded, ``act_exported`` the same policy as ``python -m vgf.export --aot`` writes it.
+
 The floor is what one action cannot do without: the multiply-adds of its networks at the rate of a large matrix
 product, or its weights read once for each pass at the rate at which an array of their size is read, whichever takes
 longer. Of QGF a pass more goes forward through the critics, and one back to the action, at each of the Euler steps.
@@ -7,6 +9,9 @@ longer. Of QGF a pass more goes forward through the critics, and one back to the
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +22,13 @@ from vgf.bench.problems import ACTION, OBSERVATION, Case, trainer
 from vgf.bench.references import missing_jax, reference
 from vgf.bench.roofs import measure_roofs
 from vgf.bench.timing import Race, Side, Speed, Steps, race
+from vgf.evaluation import particle_noise
+from vgf.export import export_policy
 from vgf.methods import load_method
 from vgf.policy import Policy
 from vgf.transport import Budget
 
-__all__ = ["act"]
+__all__ = ["act", "act_exported"]
 
 _FLOW_STEPS = 10
 _BATCHES = (1, 64)
@@ -36,6 +43,7 @@ _BUDGETS = {
     "ours, vgf, N 10, 3 moves": ("vgf", Budget(3, 0.05)),
 }
 _CASE = Case("qgf")
+_EXPORTED = {"exported, reference": "reference", "exported, qgf, 10 steps guided": "qgf"}
 
 
 def act(speed: Speed) -> Item:
@@ -43,7 +51,7 @@ def act(speed: Speed) -> Item:
     no_jax = missing_jax()
     libraries = ["torch"] if no_jax else ["torch", "jax"]
     run = race([Side(_ours), *(Side(_plain, (library,)) for library in libraries)], speed)
-    rows = [_row(run, name, batch) for batch in _BATCHES for name in _names(run, batch)]
+    rows = [_row(run, name, batch, _REFERENCE) for batch in _BATCHES for name in _names(run, batch)]
     ours, other = (1e3 * run.times[f"{name} / 1"].quantile(0.5) for name in (_QGF, _REFERENCE))
     return Item(
         "milliseconds/decision",
@@ -59,35 +67,78 @@ def act(speed: Speed) -> Item:
     )
 
 
+def act_exported(speed: Speed) -> Item:
+    """The same decisions by a compiled program that torch alone loads, from observation and noise in NumPy."""
+    run = race([Side(_ours, (("reference", "qgf"),)), Side(_exported)], speed)
+    rows = [_row(run, name, batch, _QGF) for batch in _BATCHES for name in _names(run, batch)]
+    fast = next(name for name, method in _EXPORTED.items() if method == "qgf")
+    ours, other = (1e3 * run.times[f"{name} / 1"].quantile(0.5) for name in (fast, _QGF))
+    return Item(
+        "milliseconds/decision",
+        "lower",
+        ours,
+        other,
+        ours / other,
+        f"{fast}: batch 1, {_CASE.layers}x{_CASE.hidden}, 1 thread, median of single calls",
+        f"{_QGF}, likewise",
+        rows,
+        extra=_floor(speed),
+    )
+
+
 def _names(run: Race, batch: int) -> list[str]:
     return [name.removesuffix(f" / {batch}") for name in run.times if name.endswith(f" / {batch}")]
 
 
-def _row(run: Race, name: str, batch: int) -> Row:
-    times, base = run.times[f"{name} / {batch}"], run.times[f"{_REFERENCE} / {batch}"]
+def _row(run: Race, name: str, batch: int, against: str) -> Row:
+    times, base = run.times[f"{name} / {batch}"], run.times[f"{against} / {batch}"]
     median = 1e3 * times.quantile(0.5)
     return Row(
         f"batch {batch}",
         name,
         median,
         times.spread,
-        None if name == _REFERENCE else median / (1e3 * base.quantile(0.5)),
-        None if name == _REFERENCE else base.processor_ratio(times),
+        None if name == against else median / (1e3 * base.quantile(0.5)),
+        None if name == against else base.processor_ratio(times),
         p99=1e3 * times.quantile(0.99),
         peak_mb=run.peak_mb[f"{name} / {batch}"],
     )
 
 
-def _ours() -> Steps:
-    networks = trainer(_CASE, rows=2000).networks
-    policy = Policy(networks, load_method("qgf"), _FLOW_STEPS)
-    rng = np.random.default_rng(0)
+def _policy() -> Policy:
+    return Policy(trainer(_CASE, rows=2000).networks, load_method("qgf"), _FLOW_STEPS)
+
+
+def _ours(methods: Collection[str] = ("reference", "qgf", "vgf")) -> Steps:
+    policy, rng = _policy(), np.random.default_rng(0)
 
     def step(batch: int, method: str, budget: Budget) -> Any:
         obs, chosen = rng.standard_normal((batch, OBSERVATION), dtype=np.float32), load_method(method)
         return lambda: policy.act(obs, budget, seed=0, method=chosen)
 
-    return {f"{name} / {batch}": step(batch, *how) for batch in _BATCHES for name, how in _BUDGETS.items()}
+    ways = {name: how for name, how in _BUDGETS.items() if how[0] in methods}
+    return {f"{name} / {batch}": step(batch, *how) for batch in _BATCHES for name, how in ways.items()}
+
+
+def _exported() -> Steps:
+    policy, rng = _policy(), np.random.default_rng(0)
+
+    def compiled(method: str) -> Callable[..., torch.Tensor]:
+        with tempfile.TemporaryDirectory() as folder:
+            export_policy(policy, Path(folder, "policy.pt2"), method=method, aot=True)
+            return torch._inductor.aoti_load_package(str(Path(folder, "policy.pt2")))
+
+    def step(program: Callable[..., torch.Tensor], batch: int) -> Any:
+        obs, size = rng.standard_normal((batch, OBSERVATION), dtype=np.float32), torch.tensor(0.02)
+
+        def call() -> None:
+            noise = np.stack([particle_noise(0, row, 0, (1, ACTION)) for row in range(batch)])
+            program(torch.from_numpy(obs), torch.from_numpy(noise), size).numpy()
+
+        return call
+
+    programs = {name: compiled(method) for name, method in _EXPORTED.items()}
+    return {f"{name} / {batch}": step(program, batch) for batch in _BATCHES for name, program in programs.items()}
 
 
 def _plain(library: str) -> Steps:

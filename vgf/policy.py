@@ -202,8 +202,9 @@ class Policy:
     @torch.no_grad()
     def _acted(self, obs: Tensor, noise: Tensor, budget: Budget | None, method: MethodConfig) -> Tensor:
         """The actions of :meth:`choose`, without the twins that only measurements need: [B, D]."""
-        moved = self.move(obs, noise[:, : method.transport.particles], budget, method, twins=False)
-        return select(self._weights(moved, obs, noise, method), moved.particles)
+        single = method.transport.particles == 1  # nothing to choose from, so nobody asks for values
+        moved = self.move(obs, noise[:, : method.transport.particles], budget, method, twins=False, values=not single)
+        return moved.particles[:, 0] if single else select(self._weights(moved, obs, noise, method), moved.particles)
 
     def _weights(self, moved: Moved, obs: Tensor, noise: Tensor, method: MethodConfig) -> Tensor:
         """How much each moved particle counts, by the method's selector: [B, N]."""
@@ -221,7 +222,14 @@ class Policy:
         )
 
     def move(
-        self, obs: Tensor, noise: Tensor, budget: Budget | None, method: MethodConfig, *, twins: bool = True
+        self,
+        obs: Tensor,
+        noise: Tensor,
+        budget: Budget | None,
+        method: MethodConfig,
+        *,
+        twins: bool = True,
+        values: bool = True,
     ) -> Moved:
         """Apply a method's rule: obs [B, S], noise [B, N, D] -> particles [B, N, D]."""
         how = method.transport
@@ -243,6 +251,7 @@ class Policy:
             gate=how.gate,
             keep_best=how.keep_best or get_selector(how.select).keep_best,
             twins=twins,
+            values=values,
             **dict(how.options) | networks_for(get_rule(how.rule).options, self.networks.extras),
         )
 

@@ -25,7 +25,12 @@ _WHERE = {
     "inside": "Acts inside the flow, at its Euler steps",
 }
 _WIDTH = 120  # of a line of code
-_VALUE = {"heads": "value heads", "tokens": "value heads of a state and its next token", "reward": "the reward itself"}
+_VALUE = {
+    "heads": "value heads",
+    "tokens": "value heads of a state and its next token",
+    "reward": "the reward itself",
+    "heads and reward": "value heads and the reward itself",
+}
 
 
 def filled(page: str) -> str:

@@ -26,6 +26,7 @@ from vgf.config import Config
 from vgf.errors import UserError
 from vgf.files import atomic_write_text
 from vgf.language.evaluation import TEXT_COLUMNS, example_rows
+from vgf.language.hub import quietly
 from vgf.language.loading import load_heads, note_parts, open_reference, precision, text_policy
 from vgf.language.models import find_model
 from vgf.language.policy import Values
@@ -57,7 +58,8 @@ def solve(config: Config, run: RunDirectory, trainer: ModuleType, device: torch.
         UserError: whatever keeps a part from being had; and when the memory does not suffice, with the keys to lower.
     """
     try:
-        _solve(config, run, trainer, device)
+        with quietly():
+            _solve(config, run, trainer, device)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise UserError(
             "out of memory; lower text.batch, transport.particles, text.new_tokens or text.reward.batch_size"

@@ -46,7 +46,7 @@ from vgf.trainers.lora import (
     token_rows,
     trainable,
 )
-from vgf.trainers.text_guard import finite_updates
+from vgf.trainers.watched import train_watched
 
 __all__ = ["train"]
 
@@ -130,8 +130,7 @@ def _sft(
         train_dataset=extra("datasets").Dataset.from_list(rows),
         processing_class=problem.reference.tokenizer,
         peft_config=lora_config(config) if first else None,
-        callbacks=[finite_updates(f"trainer=distill, round {number}", "text.finetune.learning_rate")],
     )
-    loss = trainer.train().training_loss
+    loss = train_watched(trainer, f"trainer=distill, round {number}", "text.finetune.learning_rate").training_loss
     shutil.rmtree(scratch, ignore_errors=True)
     return trainer.model, float(loss)

@@ -34,7 +34,7 @@ from vgf.trainers.lora import (
     token_rows,
     trainable,
 )
-from vgf.trainers.text_guard import finite_updates
+from vgf.trainers.watched import train_watched
 
 __all__ = ["train"]
 
@@ -71,9 +71,8 @@ def train(config: Config, problem: TextProblem, run: RunDirectory, device: torch
         data_collator=_AsDecoded(extra("trl.trainer.dpo_trainer").DataCollatorForPreference(tokenizer.pad_token_id)),
         processing_class=tokenizer,
         peft_config=lora_config(config),
-        callbacks=[finite_updates("trainer=dpo", "text.finetune.learning_rate")],
     )
-    trainer.train()
+    train_watched(trainer, "trainer=dpo", "text.finetune.learning_rate")
     shutil.rmtree(scratch, ignore_errors=True)
     keep(config, problem, run, device, trainer.model, 1, pairs=len(pairs))
 

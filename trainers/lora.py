@@ -9,7 +9,6 @@ published last, so that whatever is in ``checkpoints/adapter`` is complete.
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from vgf.language.ranks import first_first, is_first
 from vgf.language.reference import Reference
 from vgf.rundir import RunDirectory
 from vgf.trainers import value
-from vgf.trainers.text_guard import finite_updates
+from vgf.trainers.watched import SETTINGS, train_watched
 
 __all__ = [
     "SEED_OFFSET", "keep", "lora_config", "policy_on", "prompt_rows", "reward_function",
@@ -64,12 +63,8 @@ def settings(config: Config, device: torch.device, scratch: Path, seed: int) -> 
         "use_cpu": device.type == "cpu",
         "dataloader_pin_memory": device.type != "cpu",
         "gradient_checkpointing": False,
-        "save_strategy": "no",
-        "report_to": "none",
-        "logging_steps": 10,
-        "disable_tqdm": not sys.stderr.isatty(),
         "seed": seed,
-    }
+    } | SETTINGS
 
 
 def policy_on(reference: Reference, config: Config, problem: TextProblem, heads_from: Path | None = None) -> TextPolicy:
@@ -133,10 +128,9 @@ def train_online(
         train_dataset=prompt_rows(config, problem),
         processing_class=problem.reference.tokenizer,
         peft_config=lora_config(config),
-        callbacks=[finite_updates(f"trainer={config.trainer}", "text.finetune.learning_rate")],
     )
     try:
-        trainer.train()
+        train_watched(trainer, f"trainer={config.trainer}", "text.finetune.learning_rate")
     except RuntimeError as error:
         if "probability tensor" not in str(error):  # what torch.multinomial says of logits that are not finite
             raise

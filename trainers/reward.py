@@ -11,7 +11,6 @@ that no unfinished completion has).
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from vgf.errors import UserError
 from vgf.language.hub import extra
 from vgf.language.reference import blocks_of
 from vgf.language.settings import RewardConfig
-from vgf.trainers.text_guard import finite_updates
+from vgf.trainers.watched import SETTINGS, train_watched
 
 __all__ = ["train_reward"]
 
@@ -75,19 +74,15 @@ def train_reward(
             use_cpu=not torch.cuda.is_available(),
             dataloader_pin_memory=torch.cuda.is_available(),
             gradient_checkpointing=False,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=not sys.stderr.isatty(),
-            logging_strategy="no",
             seed=seed,
+            **SETTINGS,
         ),
         train_dataset=_tokenised(tokenizer, pairs, config.max_length),
         eval_dataset=_tokenised(tokenizer, held_out, config.max_length),
         processing_class=tokenizer,
         peft_config=_lora(config.lora),
-        callbacks=[finite_updates("a reward model", "its learning_rate")],
     )
-    trainer.train()
+    train_watched(trainer, "a reward model", "its learning_rate")
     accuracy = float(trainer.evaluate()["eval_accuracy"])
     trained = trainer.model.merge_and_unload() if config.lora else trainer.model
     shutil.rmtree(scratch, ignore_errors=True)

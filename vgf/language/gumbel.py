@@ -11,6 +11,7 @@ is what R gains, to first order, when token y becomes v. So, to first order, thi
 p exp(R / alpha). A = 0 gives back the reference's samples: every particle has a twin. Units: with the step ``rms`` a
 move of size 1 changes the logit of a typical token by 1.
 
+``hidden_gumbel`` decodes with the flow in the residual stream and climbs from there.
 ``embedding`` is VGF's own form: it leaves the gradient at the continuous particle and decodes when the flow is done.
 ``logits`` moves logits instead of embeddings, straight through the softmax of the likeliest candidates:
 dR/dz_v = p_v (<g, E_v> - sum_u p_u <g, E_u>).
@@ -18,17 +19,23 @@ dR/dz_v = p_v (<g, E_v> - sum_u p_u <g, E_u>).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from vgf.errors import UserError
 from vgf.language.decoding import Samples, Sampling, Tilt, decode
+from vgf.language.heads import ValueHeads
+from vgf.language.hidden import flow
 from vgf.language.reference import Reference
 from vgf.language.rewards import RewardModel
 from vgf.transport import Budget
 from vgf.transport.kernels import svgd_direction
 from vgf.transport.steps import make_step
 
-__all__ = ["embedding", "gumbel", "logits"]
+__all__ = ["embedding", "gumbel", "hidden_gumbel", "logits"]
 
 
 def gumbel(
@@ -58,18 +65,78 @@ def gumbel(
         UserError: when the reward has no gradient at the reference's tokens.
     """
     reward.require_gradient(reference)
+
+    def again(samples: Samples, tilt: Tilt, keep: bool) -> Samples:
+        return _again(reference, samples, sampling, seed, tilt, keep=keep)
+
+    how = {"step": step, "alpha": alpha, "coupled": coupled, "random": random}
+    return _climbed(reward, twins, budget, again, seed, **how)
+
+
+def hidden_gumbel(
+    reference: Reference,
+    value: tuple[ValueHeads, RewardModel],
+    twins: Samples,
+    sampling: Sampling,
+    seed: int,
+    budget: Budget,
+    *,
+    rounds: int = 1,
+    ratio: float = 10.0,
+    step: str = "rms",
+    aggregate: str = "mean",
+    alpha: float = 1.0,
+    gate: float | None = None,
+    random: bool = False,
+) -> Samples:
+    """Both: the flow of ``hidden`` at every token, and on its samples the climb of :func:`gumbel`, flow included.
+
+    Args:
+        value: the heads that the residual stream climbs, and the reward whose gradient tilts the tokens.
+        budget: of ``hidden``; a radius holds for either displacement, in its own units.
+        rounds: gradients of the reward, >= 1; each decodes once more.
+        ratio: size of the tilt's steps, in sizes of the budget.
+        step: of both. Others, and errors: as :func:`vgf.language.hidden.hidden` and :func:`gumbel`.
+    """
+    heads, reward = value
+    reward.require_gradient(reference)
+    if not isinstance(rounds, int) or rounds < 1:
+        raise UserError(f"transport.options.rounds={rounds!r} must be a whole number, 1 or more")
+
+    def again(samples: Samples, tilt: Tilt | None, keep: bool) -> Samples:
+        change = flow(heads, *twins.tokens.shape[:2], seed, budget, random=random, **how)
+        layer, prompts = heads.layer, twins.prompts
+        return decode(reference, prompts, twins.particles, sampling, seed, tilt=tilt, layer=layer, change=change)
+
+    how = {"rule": "grad_step", "step": step, "aggregate": aggregate, "alpha": alpha, "gate": gate}
+    tilts = replace(budget, steps=rounds, size=ratio * (budget.size or 0.0))
+    return _climbed(reward, again(twins, None, False), tilts, again, seed, step=step, random=random)
+
+
+def _climbed(
+    reward: RewardModel,
+    samples: Samples,
+    budget: Budget,
+    again: Callable[[Samples, Tilt, bool], Samples],
+    seed: int,
+    *,
+    step: str,
+    alpha: float = 1.0,
+    coupled: bool = False,
+    random: bool = False,
+) -> Samples:
+    """Tilt by the reward's gradient at the samples, and decode ``again``, as often as the budget's steps say."""
     table, unit = _scaled(reward)
-    noise = torch.Generator(reference.device).manual_seed(seed)
+    noise = torch.Generator(table.device).manual_seed(seed)
     take, size = make_step(step), budget.size or 0.0
-    samples = twins
-    moved = torch.zeros(*twins.tokens.shape, table.shape[1], device=reference.device)  # A: [B, N, T, d]
+    moved = torch.zeros(*samples.tokens.shape, table.shape[1], device=table.device)  # A: [B, N, T, d]
     for k in range(steps := budget.steps or 0):
         _, g = reward.gradient(samples)
         if random:
             g = torch.randn(g.shape, generator=noise, device=g.device)
         phi = _coupled(table, samples, g, alpha) if coupled else g
         moved = _within(moved + size * take(phi.flatten(2), None, None).view_as(moved), budget.radius)
-        samples = _again(reference, samples, sampling, seed, _tilt(moved * unit, table), keep=k + 1 < steps)
+        samples = again(samples, _tilt(moved * unit, table), k + 1 < steps)
     return samples
 
 

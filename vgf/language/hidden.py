@@ -12,16 +12,18 @@ the step ``rms`` is the distance a step moves them, in units of the reference's 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from vgf.language.decoding import Samples, Sampling, decode
+from vgf.language.decoding import Change, Samples, Sampling, decode
 from vgf.language.heads import ValueHeads
 from vgf.language.reference import Reference
 from vgf.transport import Budget, transport
 from vgf.transport.landscape import Critic
 
-__all__ = ["hidden"]
+__all__ = ["flow", "hidden"]
 
 
 def hidden(
@@ -47,20 +49,27 @@ def hidden(
         rule, step, aggregate, alpha, gate: see :func:`vgf.transport.transport`.
         random: the control: the same steps along random directions.
     """
-    batch, particles = twins.tokens.shape[:2]
-    noise = torch.Generator(reference.device).manual_seed(seed)
-    context = torch.zeros(batch, 1, device=reference.device)
+    how = {"rule": rule, "step": step, "aggregate": aggregate, "alpha": alpha, "gate": gate}
+    change = flow(heads, *twins.tokens.shape[:2], seed, budget, random=random, **how)
+    return decode(reference, twins.prompts, twins.particles, sampling, seed, layer=heads.layer, change=change)
+
+
+def flow(
+    heads: ValueHeads, batch: int, particles: int, seed: int, budget: Budget, *, random: bool = False, **how: Any
+) -> Change:
+    """What :func:`hidden` does to the state of every position of one decoding; arguments are its own."""
+    noise = torch.Generator(heads.mean.device).manual_seed(seed)
+    context = torch.zeros(batch, 1, device=heads.mean.device)
 
     def change(state: Tensor) -> Tensor:  # [B*N, 1, width]
         x = heads.standardised(state[:, -1]).view(batch, particles, -1)
         critic = _straight(x, noise) if random else lambda context, x: heads(x)
         moved = transport(
-            rule, context, x, budget=budget, critic=critic, step=step, aggregate=aggregate, alpha=alpha, gate=gate,
-            low=float("-inf"), high=float("inf"),
-        )  # fmt: skip
+            context=context, start=x, budget=budget, critic=critic, low=float("-inf"), high=float("inf"), **how
+        )
         return heads.restored(moved.particles).view_as(state).to(state.dtype)
 
-    return decode(reference, twins.prompts, particles, sampling, seed, layer=heads.layer, change=change)
+    return change
 
 
 def _straight(x: Tensor, generator: torch.Generator) -> Critic:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import queue
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 from vgf.errors import UserError
 
-__all__ = ["ANSWER_SECONDS", "EXTRA", "UNREADABLE", "extra", "first_line", "hub_offline", "hub_refusal"]
+__all__ = ["ANSWER_SECONDS", "EXTRA", "UNREADABLE", "extra", "first_line", "hub_offline", "hub_refusal", "quietly"]
 
 ANSWER_SECONDS = 5.0
 EXTRA = 'pip install -c constraints.txt -e ".[llm]"'
@@ -75,6 +76,26 @@ def hub_offline() -> Iterator[None]:
     finally:
         for module, value in zip(settings, before, strict=True):
             module.HF_HUB_OFFLINE = value
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Within the block transformers and datasets say nothing but errors, and draw no bars: vgf's are enough."""
+    said, sets = extra("transformers.utils.logging"), extra("datasets")
+    level, bars, bars_of_sets = said.get_verbosity(), said.is_progress_bar_enabled(), sets.are_progress_bars_disabled()
+    said.set_verbosity_error()
+    said.disable_progress_bar()
+    sets.disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        said.set_verbosity(level)
+        if bars:
+            said.enable_progress_bar()
+        if not bars_of_sets:
+            sets.enable_progress_bars()
 
 
 def first_line(error: BaseException) -> str:

@@ -173,7 +173,7 @@ class TextPolicy:
             moved = moved.where(rewards >= twin_rewards, twins)
             rewards = torch.maximum(rewards, twin_rewards)
         seconds = unmoved.seconds + time.perf_counter() - began
-        return Generation(moved, twins, rewards, twin_rewards, seconds, law=rule.value != "reward")
+        return Generation(moved, twins, rewards, twin_rewards, seconds, law=rule.law)
 
     def sample(self, prompts: Prompts, budget: Budget | None, seed: int, method: MethodConfig) -> Samples:
         """Moved particles alone, N of each prompt, neither scored nor selected from: no reward is asked.
@@ -217,15 +217,17 @@ class TextPolicy:
         named = {"aggregate": how.aggregate, "alpha": how.alpha, "gate": how.gate}
         return named | ({"step": how.step} if how.step else {}) | dict(how.options)
 
-    def _value(self, kind: str, method: MethodConfig, values: Values) -> RewardModel | ValueHeads:
-        if kind == "reward":
-            require_gradient(values.reward)
-            assert isinstance(values.reward, RewardModel)
-            return values.reward
-        heads = {"heads": values.heads, "tokens": values.tokens}[kind]
-        if heads is None:
-            raise UserError(f"method={method.method} needs value heads, and none have been fitted")
-        return heads
+    def _value(self, kind: str, method: MethodConfig, values: Values) -> Any:
+        """What a rule of that kind looks at: one of the values, or several."""
+        found = []
+        for name in kind.split(" and "):
+            value = getattr(values, name)
+            if value is None:
+                raise UserError(f"method={method.method} needs value heads, and none have been fitted")
+            if name == "reward":
+                require_gradient(value)
+            found.append(value)
+        return found[0] if len(found) == 1 else tuple(found)
 
     def samples(self, prompts: Prompts, particles: int, seed: int) -> Samples:
         """Samples of the reference alone."""

@@ -18,7 +18,7 @@ import torch
 
 from vgf.config import Config
 from vgf.errors import UserError
-from vgf.language.hub import first_line
+from vgf.language.hub import first_line, quietly
 
 __all__ = ["share_out", "useful_processes"]
 
@@ -78,8 +78,9 @@ def _work(
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     try:
-        for found in work(*arguments, _places(taken, jobs)):
-            results.put(found)
+        with quietly():
+            for found in work(*arguments, _places(taken, jobs)):
+                results.put(found)
         results.put(None)
     except UserError as error:
         results.put(str(error))

@@ -2,7 +2,7 @@
 
 As in control, a rule says where the value gradient acts and how; all of them are noise-coupled: budget 0 gives back
 the reference's samples, token for token. ``value`` says what a rule looks at: ``heads`` read the residual stream,
-``tokens`` a state and the next token, ``reward`` is the reward model itself.
+``tokens`` a state and the next token, ``reward`` is the reward model itself, ``heads and reward`` the pair of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 
 from vgf.errors import UserError, did_you_mean
 from vgf.language.decoding import Samples
-from vgf.language.gumbel import embedding, gumbel, logits
+from vgf.language.gumbel import embedding, gumbel, hidden_gumbel, logits
 from vgf.language.hidden import hidden
 from vgf.language.token_values import expected, tilt
 from vgf.transport import Budget
@@ -38,11 +38,16 @@ class TextRule:
     """
 
     move: Callable[..., Samples]
-    value: Literal["heads", "tokens", "reward"]
+    value: Literal["heads", "tokens", "reward", "heads and reward"]
     budget: Budget
     source: str
     radius: bool = True
     left_to_right: bool = False
+
+    @property
+    def law(self) -> bool:
+        """Whether moved tokens are drawn from a law that does not look at their noise, as a gradient at them does."""
+        return "reward" not in self.value
 
     @property
     def options(self) -> list[str]:
@@ -55,6 +60,9 @@ TEXT_RULES: dict[str, TextRule] = {
         hidden, "heads", Budget(4, 0.1), "ours: transport in the residual stream, at every token", left_to_right=True
     ),
     "gumbel": TextRule(gumbel, "reward", Budget(3, 1.0), "ours: noise-coupled projected flow"),
+    "hidden_gumbel": TextRule(
+        hidden_gumbel, "heads and reward", Budget(4, 0.1), "ours: the residual stream's flow, then the tokens' climb"
+    ),
     "embedding": TextRule(embedding, "reward", Budget(4, 0.1), "VGF: flow in embedding space, decode once"),
     "logits": TextRule(logits, "reward", Budget(2, 1.0), "straight-through, in the manner of SEA", False),
     "expected": TextRule(

@@ -60,6 +60,7 @@ _METHODS = {
 _LANGUAGE = {
     "hidden": "qgf",
     "gumbel": "vgf",
+    "hidden_gumbel": "bptt",
     "embedding": "qpilots_u",
     "logits": "grad_step",
     "expected": "qgf_jacobian",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,12 @@ def test_a_reward_model_that_diverges_is_not_stored(tmp_path: Path, model: Path)
     with pytest.raises(UserError, match=r"a reward model: .* not finite .*lower its learning_rate"):
         train_reward(model, pairs, pairs, config, tmp_path, seed=0, layers=None)
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_a_training_shows_a_bar_and_no_dictionaries(tmp_path: Path, model: Path, capfd: pytest.CaptureFixture) -> None:
+    pairs = [{"chosen": "good film", "rejected": "bad film was"}] * 40
+    config = RewardConfig(train_layers=None, batch_size=2)
+    train_reward(model, pairs, pairs[:4], config, tmp_path, seed=0, layers=None)
+    said = capfd.readouterr()
+    assert re.search(r"a reward model: 20/20 update .*loss=", said.err)
+    assert "{" not in said.out

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +70,7 @@ def gumbel(
     def again(samples: Samples, tilt: Tilt, keep: bool) -> Samples:
         return _again(reference, samples, sampling, seed, tilt, keep=keep)
 
-    how = {"step": step, "alpha": alpha, "coupled": coupled, "random": random}
+    how: dict[str, Any] = {"step": step, "alpha": alpha, "coupled": coupled, "random": random}
     return _climbed(reward, twins, budget, again, seed, **how)
 
 
@@ -108,7 +109,7 @@ def hidden_gumbel(
         layer, prompts = heads.layer, twins.prompts
         return decode(reference, prompts, twins.particles, sampling, seed, tilt=tilt, layer=layer, change=change)
 
-    how = {"rule": "grad_step", "step": step, "aggregate": aggregate, "alpha": alpha, "gate": gate}
+    how: dict[str, Any] = {"rule": "grad_step", "step": step, "aggregate": aggregate, "alpha": alpha, "gate": gate}
     tilts = replace(budget, steps=rounds, size=ratio * (budget.size or 0.0))
     return _climbed(reward, again(twins, None, False), tilts, again, seed, step=step, random=random)
 

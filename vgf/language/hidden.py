@@ -49,7 +49,7 @@ def hidden(
         rule, step, aggregate, alpha, gate: see :func:`vgf.transport.transport`.
         random: the control: the same steps along random directions.
     """
-    how = {"rule": rule, "step": step, "aggregate": aggregate, "alpha": alpha, "gate": gate}
+    how: dict[str, Any] = {"rule": rule, "step": step, "aggregate": aggregate, "alpha": alpha, "gate": gate}
     change = flow(heads, *twins.tokens.shape[:2], seed, budget, random=random, **how)
     return decode(reference, twins.prompts, twins.particles, sampling, seed, layer=heads.layer, change=change)
 

@@ -105,7 +105,7 @@ def hidden_gumbel(
         raise UserError(f"transport.options.rounds={rounds!r} must be a whole number, 1 or more")
 
     def again(samples: Samples, tilt: Tilt | None, keep: bool) -> Samples:
-        change = flow(heads, *twins.tokens.shape[:2], seed, budget, random=random, **how)
+        change = flow(heads, twins, seed, budget, random=random, **how)
         layer, prompts = heads.layer, twins.prompts
         return decode(reference, prompts, twins.particles, sampling, seed, tilt=tilt, layer=layer, change=change)
 

@@ -50,14 +50,13 @@ def hidden(
         random: the control: the same steps along random directions.
     """
     how: dict[str, Any] = {"rule": rule, "step": step, "aggregate": aggregate, "alpha": alpha, "gate": gate}
-    change = flow(heads, *twins.tokens.shape[:2], seed, budget, random=random, **how)
+    change = flow(heads, twins, seed, budget, random=random, **how)
     return decode(reference, twins.prompts, twins.particles, sampling, seed, layer=heads.layer, change=change)
 
 
-def flow(
-    heads: ValueHeads, batch: int, particles: int, seed: int, budget: Budget, *, random: bool = False, **how: Any
-) -> Change:
+def flow(heads: ValueHeads, twins: Samples, seed: int, budget: Budget, *, random: bool = False, **how: Any) -> Change:
     """What :func:`hidden` does to the state of every position of one decoding; arguments are its own."""
+    batch, particles = twins.tokens.shape[:2]
     noise = torch.Generator(heads.mean.device).manual_seed(seed)
     context = torch.zeros(batch, 1, device=heads.mean.device)
 

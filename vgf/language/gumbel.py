@@ -90,7 +90,7 @@ def hidden_gumbel(
     gate: float | None = None,
     random: bool = False,
 ) -> Samples:
-    """Both: the flow of ``hidden`` at every token, and on its samples the climb of :func:`gumbel`, flow included.
+    """Both: the flow of ``hidden`` at every token, and on its samples the climb of ``gumbel``, flow included.
 
     Args:
         value: the heads that the residual stream climbs, and the reward whose gradient tilts the tokens.

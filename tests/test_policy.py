@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import gymnasium
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 from vgf import Budget, UserError, load
 from vgf.evaluation import particle_noise
 from vgf.methods import budget_at, knob_of, load_method, method_names
+from vgf.policy import Policy
 from vgf.transport import RULES
 from vgf.transport.select import Candidates, get_selector
 
@@ -69,6 +72,19 @@ def test_budget_zero_is_the_reference(policy, method, budget):
     weights = selector.weigh(Candidates(values, gumbel, policy.networks.value(s).detach()))
     chosen = x[torch.arange(3), weights.argmax(-1)].view(3, -1, 2)
     np.testing.assert_array_equal(policy.act_chunk(OBS, budget, seed=9, method=method), chosen.numpy())
+
+
+def test_a_policy_that_is_not_frozen_follows_its_networks(policy):
+    networks = copy.deepcopy(policy.networks)
+    follows = Policy(networks, policy.method, policy.flow_steps, frozen=False)
+    before = follows.act(OBS)
+    np.testing.assert_array_equal(before, policy.act(OBS))
+    with torch.no_grad():
+        for parameter in networks.parameters():
+            parameter.mul_(1.1)
+    now = Policy(copy.deepcopy(networks), policy.method, policy.flow_steps).act(OBS)
+    np.testing.assert_array_equal(follows.act(OBS), now)
+    assert (now != before).any()
 
 
 def test_budget_and_method_are_arguments_of_the_call(policy):

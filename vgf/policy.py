@@ -231,7 +231,7 @@ class Policy:
         twins: bool = True,
         values: bool = True,
     ) -> Moved:
-        """Apply a method's rule: obs [B, S], noise [B, N, D] -> particles [B, N, D]."""
+        """Apply a method's rule: obs [B, S], noise [B, N, D] -> particles [B, N, D]; twins, values: see transport."""
         how = method.transport
         default = configured_budget(method)
         self.require(method)

@@ -148,6 +148,27 @@ def test_gumbel_raises_the_reward_itself(policy: TextPolicy) -> None:
     assert generation.rewards.mean() > random.rewards.mean()
 
 
+def test_both_flows_together_are_either_one_where_the_other_does_nothing(policy: TextPolicy) -> None:
+    batch, size = policy.reference.prompts(PROMPTS), 0.5
+
+    def moved(name: str, budget: Budget, values: Values | None = None, **options: float) -> torch.Tensor:
+        return policy.move(batch, budget, 5, _method(name, particles=8, options=options), values=values).moved.tokens
+
+    both = moved("hidden_gumbel", Budget(4, size), rounds=2, ratio=3.0)
+    hidden = moved("hidden", Budget(4, size))
+    assert torch.equal(moved("hidden_gumbel", Budget(4, size), ratio=0.0), hidden)
+    flat = copy.deepcopy(policy.values)
+    assert flat.heads is not None
+    with torch.no_grad():
+        flat.heads.net.output.weight.zero_()
+    gumbel = moved("gumbel", Budget(2, 3 * size))
+    assert torch.equal(moved("hidden_gumbel", Budget(4, size), flat, rounds=2, ratio=3.0), gumbel)
+    assert not torch.equal(both, hidden)
+    assert not torch.equal(both, gumbel)
+    with pytest.raises(UserError, match="rounds=0"):
+        moved("hidden_gumbel", Budget(4, size), rounds=0)
+
+
 def test_a_reward_without_a_gradient_is_refused_where_one_is_needed(policy: TextPolicy) -> None:
     blind = Values(scorer("length"), policy.values.heads, policy.values.tokens)
     batch = policy.batches(PROMPTS)[0]

@@ -51,38 +51,30 @@ def act(speed: Speed) -> Item:
     no_jax = missing_jax()
     libraries = ["torch"] if no_jax else ["torch", "jax"]
     run = race([Side(_ours), *(Side(_plain, (library,)) for library in libraries)], speed)
-    rows = [_row(run, name, batch, _REFERENCE) for batch in _BATCHES for name in _names(run, batch)]
-    ours, other = (1e3 * run.times[f"{name} / 1"].quantile(0.5) for name in (_QGF, _REFERENCE))
-    return Item(
-        "milliseconds/decision",
-        "lower",
-        ours,
-        other,
-        ours / other,
-        f"{_QGF}: batch 1, {_CASE.layers}x{_CASE.hidden}, 1 thread, median of single calls",
-        f"{_REFERENCE}'s own sampling, likewise",
-        rows,
-        extra=_floor(speed),
-        note=no_jax or "",
-    )
+    return _item(run, _QGF, _REFERENCE, f"{_REFERENCE}'s own sampling, likewise", speed, note=no_jax or "")
 
 
 def act_exported(speed: Speed) -> Item:
     """The same decisions by a compiled program that torch alone loads, from observation and noise in NumPy."""
     run = race([Side(_ours, (("reference", "qgf"),)), Side(_exported)], speed)
-    rows = [_row(run, name, batch, _QGF) for batch in _BATCHES for name in _names(run, batch)]
     fast = next(name for name, method in _EXPORTED.items() if method == "qgf")
-    ours, other = (1e3 * run.times[f"{name} / 1"].quantile(0.5) for name in (fast, _QGF))
+    return _item(run, fast, _QGF, f"{_QGF}, likewise", speed)
+
+
+def _item(run: Race, name: str, against: str, against_is: str, speed: Speed, note: str = "") -> Item:
+    """One way to act against another, at batch 1, and every way of the race behind it."""
+    ours, other = (1e3 * run.times[f"{who} / 1"].quantile(0.5) for who in (name, against))
     return Item(
         "milliseconds/decision",
         "lower",
         ours,
         other,
         ours / other,
-        f"{fast}: batch 1, {_CASE.layers}x{_CASE.hidden}, 1 thread, median of single calls",
-        f"{_QGF}, likewise",
-        rows,
+        f"{name}: batch 1, {_CASE.layers}x{_CASE.hidden}, 1 thread, median of single calls",
+        against_is,
+        [_row(run, who, batch, against) for batch in _BATCHES for who in _names(run, batch)],
         extra=_floor(speed),
+        note=note,
     )
 
 

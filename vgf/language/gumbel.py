@@ -104,12 +104,13 @@ def hidden_gumbel(
     if not isinstance(rounds, int) or rounds < 1:
         raise UserError(f"transport.options.rounds={rounds!r} must be a whole number, 1 or more")
 
+    how: dict[str, Any] = {"rule": "grad_step", "step": step, "aggregate": aggregate, "alpha": alpha, "gate": gate}
+
     def again(samples: Samples, tilt: Tilt | None, keep: bool) -> Samples:
         change = flow(heads, twins, seed, budget, random=random, **how)
         layer, prompts = heads.layer, twins.prompts
         return decode(reference, prompts, twins.particles, sampling, seed, tilt=tilt, layer=layer, change=change)
 
-    how: dict[str, Any] = {"rule": "grad_step", "step": step, "aggregate": aggregate, "alpha": alpha, "gate": gate}
     tilts = replace(budget, steps=rounds, size=ratio * (budget.size or 0.0))
     return _climbed(reward, again(twins, None, False), tilts, again, seed, step=step, random=random)
 

@@ -37,15 +37,15 @@ def pick_budget(config: Config, policy: TextPolicy, problem: TextProblem) -> Con
     """``budget=auto``: the knob of the sweep where the judge's lower bound on the gain is highest.
 
     The judge reads moved samples of training prompts, without selection. The bound is the mean gain over the same noise
-    unmoved, less one standard error over prompts, as in control. The judge has then chosen the budget it reports on,
-    though on other prompts.
+    unmoved, less one standard error over prompts: whole samples are judged, so that nothing is believed of moves that
+    were not made. The judge has then chosen the budget it reports on, though on other prompts.
 
     Raises:
-        UserError: no training prompts to choose on.
+        UserError: fewer than two training prompts to choose on.
     """
     prompts = problem.train_prompts[-config.text.auto_prompts :]
-    if not prompts:
-        raise UserError("budget=auto compares budgets on training prompts, and there are none")
+    if len(prompts) < 2:
+        raise UserError("budget=auto compares budgets on text.auto_prompts training prompts; it needs 2 or more")
     judge, seed = problem.judges["gold"], config.eval.seed + _SEED_OFFSET
     knobs = sorted({*_sweep(config), knob_of(config)} - {0.0})
     bounds = {0.0: 0.0}

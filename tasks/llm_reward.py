@@ -10,8 +10,6 @@ own first blocks, the judge a MiniLM trained on other reviews, the second judge 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Mapping
@@ -25,7 +23,7 @@ import torch
 from vgf.config import Config
 from vgf.errors import UserError
 from vgf.files import atomic_write_text
-from vgf.language.evaluation import TEXT_COLUMNS, example_rows
+from vgf.language.evaluation import example_rows
 from vgf.language.hub import quietly
 from vgf.language.loading import load_heads, note_parts, open_reference, precision, text_policy
 from vgf.language.models import find_model
@@ -43,6 +41,7 @@ from vgf.report.text_report import write_text_report
 from vgf.rundir import RunDirectory
 from vgf.tasks.llm_points import pick_budget
 from vgf.tasks.llm_rewards import find_reward
+from vgf.tasks.llm_table import EvalTable
 from vgf.tasks.llm_workers import evaluate_run, jobs_of
 
 __all__ = ["prepare", "score", "solve"]
@@ -144,7 +143,7 @@ def _prompts(config: Config, parts: Mapping[str, Reviews]) -> tuple[list[str], l
 
 
 def _probe(config: Config, problem: TextProblem) -> list[str]:
-    """What empty, repeated and very long answers score; warnings are told before anything is trained."""
+    """What empty, repeated and very long answers score; warnings are told before heads or adapters are trained."""
     prompts = problem.train_prompts[:32]
     policy = text_policy(config, problem.reference, Values(problem.reward))
     samples = [policy.samples(batch, 1, config.seed) for batch in policy.batches(prompts)]
@@ -161,6 +160,7 @@ def score(config: Config, problem: TextProblem, run: RunDirectory, device: torch
     if config.budget.auto:
         config = pick_budget(config, policy, problem)
         run.note_auto_budget(config.method, config.budget)
+    table = EvalTable(run.path, config)
     _describe(config, problem, run, picked)
     rows: list[dict[str, Any]] = []
     examples: list[dict[str, Any]] = []
@@ -170,13 +170,13 @@ def score(config: Config, problem: TextProblem, run: RunDirectory, device: torch
         for found, shown in evaluate_run(config, problem, run, device, prepare, processes):
             rows += found
             examples += shown
-            _write_rows(run.path, rows)
+            table.add(found)
             bar.update()
+    table.close()
     atomic_write_text(run.path / "samples.json", json.dumps(example_rows(examples), indent=1) + "\n")
     _track(run, rows)
     run.note("evaluation", f"{time.perf_counter() - began:.0f} s in {processes} processes")
-    table = write_text_report(run.path)
-    print(f"\n{table}\n\nreport: {run.path / 'report.html'}\ncurve:  {run.path / 'curve.png'}")
+    print(f"\n{write_text_report(run.path)}\n\nreport: {run.path / 'report.html'}\ncurve:  {run.path / 'curve.png'}")
 
 
 def _track(run: RunDirectory, rows: list[dict[str, Any]]) -> None:
@@ -206,19 +206,3 @@ def _describe(config: Config, problem: TextProblem, run: RunDirectory, picked: s
         second=None if text.second is None else text.second.path or text.second.model,
         reference=text.model,
     )
-
-
-def _write_rows(run_dir: Path, rows: list[dict[str, Any]]) -> None:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(TEXT_COLUMNS)
-    for row in sorted(rows, key=lambda r: (r["method"], r["budget"], r["seed"], r["prompt"])):
-        full = row | {"step": 0}
-        writer.writerow(_cell(full.get(column)) for column in TEXT_COLUMNS)
-    atomic_write_text(run_dir / "eval.csv", file.getvalue())
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float):
-        return "" if value != value else f"{value:.6g}"
-    return "" if value is None else value

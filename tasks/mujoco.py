@@ -25,13 +25,13 @@ from vgf.data.formats import read_recording
 from vgf.data.formats.minari import DICT_KEYS
 from vgf.data.recording import Recording
 from vgf.errors import UserError, did_you_mean
-from vgf.problem import Problem
+from vgf.problem import AS_PAID, Problem, RewardMap
 from vgf.tasks.mujoco_data import QUALITIES, sac_data
 from vgf.tasks.mujoco_mazes import is_d4rl_file, make_maze, maze_keys
 from vgf.tasks.mujoco_scores import SCALES
 from vgf.tasks.recorded import box_of_environment, make_flat, rescaled, scale_actions, split_episodes
 
-__all__ = ["DOMAINS", "Domain", "environment_factory", "make_environment", "prepare", "transformed_rewards"]
+__all__ = ["DOMAINS", "Domain", "environment_factory", "make_environment", "prepare", "reward_map"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ DOMAINS = {
     "antmaze-medium": _maze("medium", "play", "diverse"),
     "antmaze-large": _maze("large", "play", "diverse"),
 }
+_AS_RECORDED = AS_PAID, "rewards as recorded"
 _NAMES = {
     "-".join(filter(None, (name, quality))): (domain, quality)
     for name, domain in DOMAINS.items()
@@ -105,11 +106,9 @@ def prepare(config: Config) -> Problem:
     make = functools.partial(_make_unscaled, str(config.env), is_d4rl_file(data.path))
     low, high = box_of_environment(make, str(config.env), data.path or recording.origin, recording)
     notes = [*collected, *recording.remarks]
-    if data.rewards == "d4rl":
-        recording, said = transformed_rewards(recording, domain.rewards)
-        notes.append(said)
-    else:
-        notes.append("rewards as recorded")
+    rewards, said = reward_map(recording, domain.rewards) if data.rewards == "d4rl" else _AS_RECORDED
+    recording = replace(recording, rewards=rewards(recording.rewards))
+    notes.append(said)
     if data.transitions is not None:
         recording = _drawn_episodes(recording, data.transitions, data.seed)
     recording, clipped = scale_actions(recording, low, high)
@@ -118,7 +117,8 @@ def prepare(config: Config) -> Problem:
     train, validation = split_episodes(recording, data.held_out, data.seed)
     held_out = validation.regular() if validation else None
     scale = SCALES.get(domain.env_id)
-    return Problem(str(config.env), train.regular(), held_out, "; ".join([recording.origin, *notes]), scale=scale)
+    origin = "; ".join([recording.origin, *notes])
+    return Problem(str(config.env), train.regular(), held_out, origin, scale=scale, rewards=rewards)
 
 
 def environment_factory(config: Config) -> Callable[[], gymnasium.Env]:
@@ -140,8 +140,8 @@ def make_environment(env: str, d4rl: bool = False) -> gymnasium.Env:
     return rescaled(_make_unscaled(env, d4rl))
 
 
-def transformed_rewards(recording: Recording, how: str) -> tuple[Recording, str]:
-    """D4RL's transformation of the training rewards, and what was done in words.
+def reward_map(recording: Recording, how: str) -> tuple[RewardMap, str]:
+    """D4RL's transformation of the training rewards, and what it does in words.
 
     Args:
         recording: whole episodes, all that the data set has.
@@ -151,18 +151,16 @@ def transformed_rewards(recording: Recording, how: str) -> tuple[Recording, str]
         UserError: ``spread``, and all episodes have the same return.
     """
     if how == "none":
-        return recording, "D4RL transforms no rewards here"
+        return AS_PAID, "D4RL transforms no rewards here"
     if how == "minus_one":
-        return replace(recording, rewards=recording.rewards - 1), "rewards lowered by 1 (D4RL)"
+        return RewardMap(shift=-1.0), "rewards lowered by 1 (D4RL)"
     low, high = float(recording.returns.min()), float(recording.returns.max())
     if not low < high:
         raise UserError(
             f"{recording.origin}: D4RL's rewards are divided by the spread of the returns, but all episodes return "
             f"{low:g}; use data.rewards=raw"
         )
-    factor = 1000 / (high - low)
-    rewards = (recording.rewards * factor).astype(np.float32)
-    return replace(recording, rewards=rewards), f"rewards times 1000 / ({high:.0f} - {low:.0f}) (D4RL)"
+    return RewardMap(1000 / (high - low)), f"rewards times 1000 / ({high:.0f} - {low:.0f}) (D4RL)"
 
 
 def _find(env: str | None) -> tuple[Domain, str]:

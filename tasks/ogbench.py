@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.random.mtrand import get_bit_generator, set_bit_generator
 
 from vgf.config import Config
 from vgf.data.npz import cut_transitions, read_npz, regular
@@ -28,7 +29,7 @@ from vgf.errors import UserError, did_you_mean
 from vgf.problem import Problem
 from vgf.tasks.ogbench_data import resolve
 
-__all__ = ["ACTION_MARGIN", "environment_factory", "make_environment", "prepare", "split_name"]
+__all__ = ["ACTION_MARGIN", "environment_factory", "make_environment", "prepare", "require_fit", "split_name"]
 
 ACTION_MARGIN = 1e-5  # keeps data actions inside the open box, as all the authors' code does
 
@@ -40,15 +41,16 @@ def prepare(config: Config) -> Problem:
         UserError: unknown environment, data that cannot be found or does not fit the environment.
     """
     dataset, env_id = split_name(str(config.env))
+    data = config.data
+    path = Path(data.path).expanduser() if data.path else None
     environment = make_environment(env_id)
-    try:
-        data = config.data
-        if data.path and Path(data.path).is_dir():
-            return _from_shards(config, Path(data.path), env_id, environment)
+    if path is not None and path.is_dir():  # shards are labelled as they are read, with the environment's help
+        return _from_shards(config, path, env_id, environment)
+    with contextlib.closing(environment):
         resolved = resolve(
             dataset,
             source=data.source,
-            path=Path(data.path) if data.path else None,
+            path=path,
             transitions=data.transitions,
             seed=data.seed,
             folder=Path(data.folder).expanduser(),
@@ -56,12 +58,10 @@ def prepare(config: Config) -> Problem:
             mirrors=list(data.mirrors),
             sha256=data.sha256,
         )
-        train = _load(resolved.train, env_id, environment, data.transitions)
-        validation = _load(resolved.validation, env_id, environment, None) if resolved.validation else None
-    finally:
-        if not (data.path and Path(data.path).is_dir()):  # shards are labelled as they are read, with its help
-            environment.close()
-    return Problem(str(config.env), train, validation, f"{resolved.origin}: {resolved.train.name}")
+        train = _load(resolved.train, env_id, environment, resolved.transitions)
+        beside = resolved.validation
+        held_out = _load(beside, env_id, environment, resolved.held_out) if beside else None
+    return Problem(str(config.env), train, held_out, f"{resolved.origin}: {resolved.train.name}")
 
 
 def environment_factory(config: Config) -> Callable[[], gymnasium.Env]:
@@ -102,6 +102,10 @@ class _OwnRandomStream(gymnasium.Wrapper):
 
     They draw from NumPy's global state and, while resetting, from an action space that is made anew,
     unseeded, on every access. Without this wrapper the same seed gives different episodes.
+
+    The global state's generator is exchanged, and not its numbers copied, which would take longer than a step of a
+    point in a maze. Only a normal number that the global state has left over from a pair is lost; no environment of
+    OGBench's draws normal numbers from there.
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
@@ -111,12 +115,12 @@ class _OwnRandomStream(gymnasium.Wrapper):
         if isinstance(getattr(type(base), "action_space", None), property):
             seeded = {"action_space": property(lambda _: self._space)}
             base.__class__ = type(type(base).__name__, (type(base),), seeded)
-        self._numpy_state = np.random.RandomState(0).get_state()
+        self._stream = _legacy_stream(0)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         if seed is not None:
             self._space.seed(seed)
-            self._numpy_state = np.random.RandomState(seed).get_state()
+            self._stream = _legacy_stream(seed)
         with self._swapped_in():
             return self.env.reset(seed=seed, options=options)
 
@@ -126,21 +130,38 @@ class _OwnRandomStream(gymnasium.Wrapper):
 
     @contextlib.contextmanager
     def _swapped_in(self) -> Iterator[None]:
-        outside = np.random.get_state()
-        np.random.set_state(self._numpy_state)
+        outside = get_bit_generator()
+        set_bit_generator(self._stream)
         try:
             yield
         finally:
-            self._numpy_state = np.random.get_state()
-            np.random.set_state(outside)
+            set_bit_generator(outside)
+
+
+def _legacy_stream(seed: int) -> np.random.MT19937:
+    """What ``np.random.seed(seed)`` makes of the global state."""
+    stream = np.random.MT19937()
+    state: Any = np.random.RandomState(seed).get_state(legacy=False)
+    stream.state = state
+    return stream
 
 
 def _from_shards(config: Config, folder: Path, env_id: str, environment: gymnasium.Env) -> Problem:
     """A problem on more data than memory; ``FOLDER-val.npz`` beside the folder validates."""
+    data = config.data
     train = ShardedData(folder, label=lambda data: _labelled(data, folder, env_id, environment))
+    require_fit(folder, train, env_id, environment)
+    if data.source not in ("auto", "path"):
+        raise UserError(f"data.path is not used with data.source={data.source}; leave one of them out")
+    if data.sha256 is not None:
+        raise UserError(f"data.sha256 is the sum of one file, and {folder} is a folder of shards; leave it out")
+    if data.transitions is not None and data.transitions < train.rows.sum():
+        raise UserError(
+            f"{folder} is used whole, all {train.rows.sum():,} transitions; give data.transitions=null, or write "
+            "fewer into the shards"
+        )
     held_out = folder.with_name(f"{folder.name}-val.npz")
     validation = _load(held_out, env_id, environment, None) if held_out.is_file() else None
-    data = config.data
     store = partial(store_of, memory_gb=data.memory_gb, swap_every=data.swap_every, seed=config.seed)
     return Problem(str(config.env), train, validation, f"shards: {folder.name}", store=store)
 
@@ -149,13 +170,19 @@ def _load(path: Path, env_id: str, environment: gymnasium.Env, transitions: int 
     raw = read_npz(path)
     if transitions is not None:
         raw = cut_transitions(raw, transitions)
+    require_fit(path, raw, env_id, environment)
+    return _labelled(regular(raw), path, env_id, environment)
+
+
+def require_fit(path: Path, data: Mapping[str, Any], env_id: str, environment: gymnasium.Env) -> None:
+    """Raise a UserError unless observations and actions [rows, size] have the sizes of the environment's."""
     for key, space in (("observations", environment.observation_space), ("actions", environment.action_space)):
-        if raw[key].shape[1:] != space.shape:
+        if data[key].shape[1:] != space.shape:
+            size = data[key].shape[1] if len(data[key].shape) == 2 else "no"
             raise UserError(
-                f"{path}: {key} have {raw[key].shape[1]} entries, but {env_id} has {space.shape and space.shape[0]}; "
+                f"{path}: {key} have {size} entries, but {env_id} has {space.shape and space.shape[0]}; "
                 "give the data set that was recorded in this environment"
             )
-    return _labelled(regular(raw), path, env_id, environment)
 
 
 def _labelled(

@@ -18,7 +18,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -68,11 +68,15 @@ class Resolved:
         train: npz file in OGBench's layout.
         validation: the same for held-out episodes, or None when there is none.
         origin: ``path`` (the person's own file), ``official`` or ``generated``.
+        transitions: to use of ``train``, its first whole episodes; None: all.
+        held_out: the same of ``validation``.
     """
 
     train: Path
     validation: Path | None
     origin: str
+    transitions: int | None = None
+    held_out: int | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,11 @@ class _Request:
         """Return how many training episodes hold the wanted transitions."""
         return recipe.episodes if self.transitions is None else math.ceil(self.transitions / recipe.steps)
 
+    def counts(self, recipe: DataRecipe) -> dict[str, int]:
+        """Return the episodes of both files, by what stands behind their name."""
+        episodes = self.episodes(recipe)
+        return {"": episodes, "-val": max(1, episodes // 10)}
+
 
 def known_datasets() -> tuple[str, ...]:
     """Return the names of all official data sets, without version."""
@@ -130,7 +139,8 @@ def resolve(
             cache (official before generated), the download, and if that fails the scripted experts.
         path: a file of the person's own; ``-val`` before its suffix names the optional validation file.
         transitions: how many are wanted, None for the official size. Decides how many episodes are generated (and a
-            tenth as many, at least 1, for validation); files of other origin are returned whole.
+            tenth as many, at least 1, for validation); of a larger file that is in the cache so many are to be used, in
+            both of them. Files of other origin validate whole.
         seed: of the generated data.
         folder: the cache.
         processes: for generating, 1 or more.
@@ -181,7 +191,7 @@ def _given(request: _Request) -> Resolved:
     path = request.path.expanduser()
     require_file(path)
     _check_sha256(path, request.sha256)
-    return _pair(path, "path")
+    return _pair(path, "path", request)
 
 
 def _downloaded(request: _Request) -> Resolved:
@@ -190,26 +200,27 @@ def _downloaded(request: _Request) -> Resolved:
     folder = request.folder / "ogbench"
     # The training file comes last, so where it is, the other one is too.
     download(f"{request.dataset}-v0-val.npz", request.mirrors, folder)
-    return _pair(download(f"{request.dataset}-v0.npz", request.mirrors, folder, sha256=request.sha256), "official")
+    train = download(f"{request.dataset}-v0.npz", request.mirrors, folder, sha256=request.sha256)
+    return _pair(train, "official", request)
 
 
 def _generated(request: _Request) -> Resolved:
     if cached := _generated_in_cache(request):
         return cached
     recipe = request.recipe()
-    episodes = request.episodes(recipe)
+    counts = request.counts(recipe)
     stem = f"{request.dataset}-seed{request.seed}"
     versions = {package: v for package in _PACKAGES if (v := _version(package))}
     files = generate(
         functools.partial(collect_episode, recipe, request.seed),
-        target=request.folder / "generated" / f"{stem}-{episodes}ep.npz",
-        counts={"": episodes, "-val": max(1, episodes // 10)},
+        target=request.folder / "generated" / f"{stem}-{counts['']}ep.npz",
+        counts=counts,
         work=request.folder / "generated" / f"{stem}.work",
         processes=request.processes,
         manifest={"recipe": asdict(recipe), "seed": request.seed, "versions": versions},
         label=request.dataset,
     )
-    return Resolved(files[""], files["-val"], "generated")
+    return _as_generated(files[""], recipe, request)
 
 
 SOURCES: dict[str, Callable[[_Request], Resolved]] = {
@@ -225,7 +236,7 @@ def _official_in_cache(request: _Request) -> Resolved | None:
         train = folder / f"{request.dataset}-v0.npz"
         if train.is_file():
             _check_sha256(train, request.sha256)
-            return _pair(train, "official")
+            return _pair(train, "official", request)
     return None
 
 
@@ -240,13 +251,19 @@ def _generated_in_cache(request: _Request) -> Resolved | None:
     for episodes, manifest in sorted(found):  # the manifest is written last: with it a data set is complete
         train = manifest.with_suffix(".npz")
         if episodes >= request.episodes(recipe) and train.is_file():
-            return _pair(train, "generated")
+            return _as_generated(train, recipe, request)
     return None
 
 
-def _pair(train: Path, origin: str) -> Resolved:
+def _as_generated(train: Path, recipe: DataRecipe, request: _Request) -> Resolved:
+    """The files, to be used as far as they would have been made: results must not depend on what the cache holds."""
+    transitions, held_out = (count * recipe.steps for count in request.counts(recipe).values())
+    return replace(_pair(train, "generated", request), transitions=transitions, held_out=held_out)
+
+
+def _pair(train: Path, origin: str, request: _Request) -> Resolved:
     validation = train.with_name(f"{train.stem}-val{train.suffix}")
-    return Resolved(train, validation if validation.is_file() else None, origin)
+    return Resolved(train, validation if validation.is_file() else None, origin, request.transitions)
 
 
 def _check_sha256(path: Path, sha256: str | None) -> None:

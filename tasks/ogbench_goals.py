@@ -21,10 +21,12 @@ from vgf.data.goals import GoalStore, with_future_goals
 from vgf.data.npz import cut_transitions, read_npz, regular
 from vgf.errors import UserError, did_you_mean
 from vgf.problem import Problem
-from vgf.tasks.ogbench import ACTION_MARGIN, make_environment
+from vgf.tasks.ogbench import ACTION_MARGIN, make_environment, require_fit
 from vgf.tasks.ogbench_data import known_datasets, resolve
 
-__all__ = ["environment_factory", "make_goal_environment", "prepare", "split_name"]
+__all__ = ["JOINED_BY_PLAY", "environment_factory", "make_goal_environment", "prepare", "split_name"]
+
+JOINED_BY_PLAY = False  # rewards follow from the goals that rows are relabelled with, not from what is played
 
 
 def prepare(config: Config) -> Problem:
@@ -49,13 +51,14 @@ def prepare(config: Config) -> Problem:
     )
     environment = make_environment(env_id)
     try:
-        train = _load(resolved.train, env_id, environment, data.transitions)
-        validation = _load(resolved.validation, env_id, environment, None) if resolved.validation else None
+        train = _load(resolved.train, env_id, environment, resolved.transitions)
+        beside = resolved.validation
+        held_out = _load(beside, env_id, environment, resolved.held_out) if beside else None
     finally:
         environment.close()
     origin = f"{resolved.origin}: {resolved.train.name}"
     states = functools.partial(with_future_goals, seed=data.seed)
-    return Problem(env, train, validation, origin, store=GoalStore, states=states)
+    return Problem(env, train, held_out, origin, store=GoalStore, states=states)
 
 
 def environment_factory(config: Config) -> Callable[[], gymnasium.Env]:
@@ -119,12 +122,7 @@ def _load(path: Path, env_id: str, environment: gymnasium.Env, transitions: int 
     raw = read_npz(path)
     if transitions is not None:
         raw = cut_transitions(raw, transitions)
-    for key, space in (("observations", environment.observation_space), ("actions", environment.action_space)):
-        if raw[key].shape[1:] != space.shape:
-            raise UserError(
-                f"{path}: {key} have {raw[key].shape[1]} entries, but {env_id} has {space.shape and space.shape[0]}; "
-                "give the data set that was recorded in this environment"
-            )
+    require_fit(path, raw, env_id, environment)
     data = regular(raw)
     low, high = environment.action_space.low, environment.action_space.high  # type: ignore[attr-defined]
     data["actions"] = np.clip(data["actions"], low + ACTION_MARGIN, high - ACTION_MARGIN)

@@ -75,7 +75,7 @@ def rescaled(environment: gymnasium.Env) -> gymnasium.Env:
     low, high = environment.action_space.low, environment.action_space.high  # type: ignore[attr-defined]
     if (low == -1).all() and (high == 1).all():
         return environment
-    return gymnasium.wrappers.RescaleAction(environment, np.float32(-1), np.float32(1))
+    return gymnasium.wrappers.RescaleAction(environment, -1.0, 1.0)  # type: ignore[arg-type]  # its spec is JSON
 
 
 def box_of_environment(

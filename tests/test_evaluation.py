@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import time
 
 import numpy as np
@@ -130,3 +131,13 @@ def test_trouble_is_one_line(make, said):
     with EnvironmentPool(make, slots=2, processes=2) as pool, pytest.raises(UserError, match=said) as error:
         play(pool)
     assert "\n" not in str(error.value)
+
+
+def test_a_process_that_dies_between_two_calls_is_one_line_as_well():
+    with EnvironmentPool(toy_env.make, slots=1, processes=1) as pool:
+        pool.reset({0: (0, 0)})
+        (worker,) = [child for child in multiprocessing.active_children() if child.name == "environments-0"]
+        worker.kill()
+        worker.join()
+        with pytest.raises(UserError, match=r"environment process 0 died \(exit code -9"):
+            pool.play({0: np.zeros((1, 1), np.float32)})

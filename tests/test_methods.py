@@ -112,3 +112,14 @@ def test_a_point_is_a_method_at_its_own_budget_or_at_one_that_is_named():
 def test_a_point_that_is_none_is_a_user_error(text):
     with pytest.raises(UserError, match=r"qgf@0\.1|whole|unknown"):
         named_point(text)
+
+
+def test_a_file_is_parsed_once_and_every_caller_owns_what_it_gets(monkeypatch):
+    first = load_method("qgf")
+    monkeypatch.setattr("vgf.methods.OmegaConf", None)  # whoever parses again fails
+    first.transport.options["changed"] = 1
+    first.budget.size = 7.0
+    first.sweep.append(9.0)
+    again = load_method("qgf")
+    assert "changed" not in again.transport.options
+    assert (again.budget.size == 7.0, 9.0 in again.sweep) == (False, False)

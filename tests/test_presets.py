@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from vgf.check import check_config
 from vgf.complaints import group_options
+from vgf.compose import preset_method
 from vgf.config import Config
-from vgf.run import preset_method
 from vgf.tasks.ogbench import split_name
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "presets.md").read_text()
@@ -38,7 +38,7 @@ def test_every_preset_is_a_run_that_could_start(name):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_documented(name):
-    assert f"`{name}`" in DOCUMENT
+    assert f"`{name.replace('qpilots_m/', 'qpilots/')}`" in DOCUMENT  # one table for both
 
 
 def table(heading: str) -> list[list[str]]:
@@ -56,6 +56,7 @@ def test_a_vgf_is_frozen(row):
     assert (train.discount, train.aggregate) == (float(discount), aggregate)
     assert (td.steps, td.size) == (config.budget.steps, config.budget.size) == (int(steps), float(size))
     assert (td.rule, td.particles, config.transport.particles, config.method) == ("a_vgf", 5, 5, "a_vgf")
+    assert (config.transport.critic, config.transport.aggregate) == ("online", aggregate)  # they select
     assert (config.net.hidden, config.net.layers, config.net.activation, config.net.policy_norm) == (
         512,
         4,
@@ -103,7 +104,24 @@ def test_qpilots_is_frozen(row):
     aggregate = "mean" if rho == "0" else f"mean-{rho}*std"
     assert {train.aggregate, train.td.aggregate, config.transport.aggregate} == {aggregate}
     assert (train.critic, train.td.rule, train.td.particles, train.td.moved_by) == ("td", "qpilots_u", 1, "target")
-    assert config.net.heads == 10
+    assert (config.net.heads, config.net.policy_norm) == (10, False)
+
+
+@pytest.mark.parametrize("row", table("QPILOTS"), ids=lambda row: row[0])
+def test_qpilots_m_is_qpilots_u_but_for_the_rule(row):
+    u, m = (composed(f"preset={name}") for name in (row[0], row[0].replace("qpilots/", "qpilots_m/")))
+    assert (m.method, m.transport.rule, m.train.td.rule, m.net.extras) == ("qpilots_m",) * 3 + (["flow_map"],)
+    assert m.transport.options == {"samples": 4, "tau": 1.0}
+    for config in (u, m):
+        config.preset = config.method = config.transport.rule = config.train.td.rule = "either"
+        config.net.extras, config.transport.options = [], {}
+        config.run_dir = ""
+    assert m == u
+
+
+def test_qam_has_no_layer_norm_in_its_flows():
+    config = composed("trainer=qam")
+    assert (config.net.policy_norm, config.net.heads) == (False, 10)
 
 
 def test_the_command_line_wins_over_a_preset():

@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vgf import UserError, load
 from vgf.methods import budget_at, load_method
-from vgf.probe import Probed, judged_best, measure, read_probe
+from vgf.probe import Probed, measure, read_probe, trusted
 from vgf.report.measurements import Measurement
 
 
@@ -62,18 +64,60 @@ def test_numbers_are_means_over_chosen_actions(policy, states):
     assert row.value == pytest.approx(np.mean([policy.value(obs, a, method).mean() for a in chosen]), rel=1e-5)
 
 
-def probed(budget: float, judged: list[float]) -> Probed:
-    mean = float(np.mean(judged))
-    return Probed(Measurement(1, "qgf", budget, len(judged), 16, 0.0, mean, *[0.0] * 4), np.array(judged))
+STATES = np.array([-1.0, 0.0, 1.0, 2.0])  # the judge's values of the reference
 
 
-def test_auto_takes_the_peak_of_the_lower_bound():
-    start = probed(0.0, [1.0, 2.0, 3.0, 4.0])
-    sure = probed(0.1, [1.5, 2.5, 3.5, 4.5])  # +0.5 everywhere
-    luck = probed(1.0, [0.0, 1.0, 2.0, 8.0])  # +0.75 +- 1.1 on average
-    worse = probed(0.5, [0.5, 1.5, 2.5, 3.5])
-    assert judged_best([luck, worse, sure, start]).budget == 0.1
-    assert judged_best([luck, worse, start]).budget == 0.0
-    assert judged_best([start, probed(0.2, [1.0, 2.0, 3.0, 4.0])]).budget == 0.0  # no gain, no move
+def probed(budget: float, travelled: float, value: float, judge: float, doubt: float = 0.0) -> Probed:
+    """Mean gains of critic and judge over the reference; the judge's differ by ``doubt`` from state to state."""
+    judged = STATES + judge + doubt * np.array([1.0, -1.0, 1.0, -1.0])
+    return Probed(Measurement(1, "qgf", budget, 4, 16, value, float(judged.mean()), travelled, *[0.0] * 3), judged)
+
+
+START = probed(0.0, 0.0, 0.0, 0.0)
+FIRST = probed(0.1, 0.01, 1.0, 0.2)  # gains of 100 and 20 a unit of distance
+
+
+@pytest.mark.parametrize(
+    ("further", "chosen"),
+    [
+        ([], 0.1),
+        ([probed(0.2, 0.02, 1.6, 0.35)], 0.2),  # 60 and 15 a unit
+        ([probed(0.2, 0.02, 1.4, 0.4)], 0.1),  # the critic gains 40, not half of 100
+        ([probed(0.2, 0.02, 2.0, 0.25)], 0.1),  # the judge gains 5
+        ([probed(0.2, 0.02, 1.4, 0.4), probed(0.4, 0.04, 90.0, 90.0)], 0.1),  # what comes after is not asked
+        ([probed(0.2, 0.02, 1.6, 0.35), probed(0.4, 0.04, 2.6, 0.6)], 0.4),
+        ([probed(0.2, 0.01, 1.6, 0.35)], 0.1),  # goes no further
+    ],
+)
+def test_auto_goes_as_far_as_both_critics_gain_what_they_promise(further, chosen):
+    assert trusted([*further[::-1], FIRST, START]).budget == chosen
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        probed(0.1, 0.01, 1.0, 0.2, doubt=0.5),  # a gain of 0.2 +- 0.25
+        probed(0.1, 0.01, 1.0, -0.2),
+        probed(0.1, 0.01, -1.0, 0.2),
+        probed(0.1, 0.0, 1.0, 0.2),  # chooses without moving
+    ],
+)
+def test_auto_stays_at_the_reference_where_the_first_step_is_not_trusted(first):
+    assert trusted([START, first, probed(0.2, 0.02, 2.0, 0.4)]).budget == 0.0
+
+
+def test_auto_needs_a_judge():
     with pytest.raises(UserError, match="needs a judge"):
-        judged_best([probed(0.0, [math.nan])])
+        trusted([probed(0.0, 0.0, 0.0, math.nan)])
+
+
+@given(
+    gains=st.lists(st.tuples(st.floats(0.51, 1), st.floats(0.51, 1)), max_size=5),
+    end=st.sampled_from([(0.4, 1.0), (1.0, 0.4), (-1.0, 1.0)]),
+)
+def test_auto_stops_at_the_first_stretch_that_gains_too_little(gains, end):
+    rows, value, judge = [START], 0.0, 0.0
+    for number, (critic, second) in enumerate([(1.0, 1.0), *gains, end, (2.0, 2.0)], start=1):
+        value, judge = value + critic, judge + second
+        rows.append(probed(float(number), float(number), value, judge))
+    assert trusted(rows).budget == 1 + len(gains)

@@ -1,4 +1,4 @@
-"""The command line: what a run leaves behind, and that every mistake ends in one line."""
+"""The command line: what a run leaves behind, evaluated again, interrupted, or handed on to another."""
 
 from __future__ import annotations
 
@@ -13,38 +13,14 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
-from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file
 
 import vgf.run
 from tests.command import ONE_EPISODE
 from vgf import scoring
 from vgf.methods import method_names
+from vgf.played import read_played
 from vgf.rundir import read_config
-
-
-@pytest.fixture
-def complaint(monkeypatch, capsys, tmp_path):
-    """Call the command line in this process; return the one line it ends with."""
-
-    def call(*overrides: str) -> str:
-        GlobalHydra.instance().clear()
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["vgf", *overrides])
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as stop:
-                vgf.run.main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        assert stop.value.code == 2
-        lines = capsys.readouterr().err.strip().splitlines()
-        assert len(lines) == 1, lines
-        assert lines[0].startswith("vgf: ")
-        return lines[0]
-
-    return call
 
 
 def parameters(run_dir: Path) -> dict:
@@ -69,130 +45,6 @@ def test_a_run_leaves_everything_behind(tiny_run):
     assert (tiny_run / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(
-    ("override", "said"),
-    [
-        ("train.stesp=3", "'train.stesp' is not a configuration key.*'train.steps'"),
-        ("trian.steps=3", "'trian.steps' is not a configuration key.*'train.steps'"),
-        ("task=ogbnch", "task=ogbnch is unknown.*'ogbench'"),
-        ("method=qfg", "method=qfg is unknown.*'qgf'"),
-        ("preset=papr", "preset=papr is unknown.*'paper'"),
-        ("preset=a_vgf/cube-sngle", "a_vgf/\\*.*'a_vgf/cube-single'"),
-        ("train.steps=abc", "train.steps: .*'abc'.* int"),
-        ("train.steps=-4", "train.steps=-4 is out of range"),
-        ("seed=1.5", "seed: .*1.5.* int"),
-        ("budget.size=-1", "budget.size=-1"),
-        ("budget.size=nan", "budget.size=nan"),
-        ("budget.radius=-1", "budget.radius=-1"),
-        ("eval.budgets=[0,-1]", "budget.size=-1"),
-        ("eval.budgets=[a]", "eval.budgets: .*'a'"),
-        ("eval.budgets=3", "eval.budgets: .*list"),
-        ("env=cube-singl-play-singletask-task2-v0", "cube-singl-play.*'cube-single-play-singletask-task2-v0'"),
-        ("env=Hopper-v5", "'Hopper-v5' is not an OGBench single-task name"),
-        ("mode=evil", "mode=evil is unknown.*'eval'"),
-        ("mode=eval", "mode=eval needs run=DIR"),
-        ("mode=eval run=nowhere", "run=nowhere does not exist"),
-        ("mode=eval run=.", "run=. is no run directory"),
-        ("+foo=1", "foo"),
-        ("foo", "'foo' cannot be read; write key=value"),
-        ("data.source=bogus", "data.source=bogus is unknown"),
-        ("data.path=nowhere.npz", "nowhere.npz does not exist"),
-        ("trainer=onlin", "trainer=onlin is unknown"),
-        ("transport.select=best", "transport.select=best is unknown"),
-        ("transport.aggregate=median", "aggregate='median'"),
-        ("transport.rule=qgff", "rule 'qgff' is unknown.*'qgf'"),
-        ("method=a_vgf", "net.extras=\\[gradient\\]"),
-        ("net.extras=[flowmap]", "net.extras=flowmap is unknown.*'flow_map'"),
-        ("eval.baselines=[bon]", "method='bon' is unknown"),
-        ("budget=atuo", "budget=atuo is unknown.*'auto'"),
-        ("budget=auto method=ifql", "budget=auto: method=ifql has no budget"),
-        ("budget=auto method=all", "budget=auto: method=all has no budget"),
-        ("transport.gate=0.5", "transport.gate=0.5 is out of range"),
-        ("train.critic=tdd", "train.critic=tdd is unknown.*'td'"),
-        ("train.critic=td train.td.rule=a_vgf", r"train.td.rule=a_vgf needs .*net.extras=\[gradient\]"),
-        ("train.critic=sarsa net.extras=[optimal]", "which train.critic=sarsa .* does not learn"),
-        ("net.reference=gausian", "net.reference=gausian is unknown.*'gaussian'"),
-        ("train.freeze=[flw]", "train.freeze=flw is unknown.*'flow'"),
-        ("trainer=extras", "trainer=extras adds networks to a finished run"),
-        ("net.policy=one_step", "net.policy=one_step does not go with trainer=offline"),
-        ("trainer=fql net.policy=null", "net.policy=None does not go with trainer=fql"),
-        ("trainer=qam train.flow_steps=1", "two or more steps"),
-        ("net.reference=gaussian net.extras=[flow_map]", "flow-matching source"),
-        ("net.heads=1 transport.gate=2", "net.heads of 2 or more"),
-        ("method=vgf transport.step=norm_matched", "only rules inside the flow"),
-        ("eval.baselines=[a_vgf]", r"net.extras=\[gradient\]"),
-        ("train.td.size=-1", "train.td.size: budget.size=-1"),
-        ("transport.alpha=0", "transport.alpha=0.0 is out of range"),
-        ("budget=auto net.judge=false", "needs net.judge=true"),
-        ("trainer=fql method=all", "flow-matching source"),
-        ("preset=maze method=vgf eval.budgets=[0.5]", "counts whole steps, 0.5 is not one"),
-        ("trainer=extras init=nowhere", "init=nowhere does not exist"),
-        ("tracker=5", "tracker=5 is unknown"),
-        ("text.second=null text.second.model=x", r"text.second=null leaves nothing to set text\.second\.model in"),
-    ],
-)
-def test_every_mistake_is_one_line(complaint, override, said):
-    assert re.search(said, complaint(*override.split()))
-
-
-def bad_file(kind: str, good: Path, folder: Path) -> Path:
-    path = folder / f"{kind}.npz"
-    arrays = dict(np.load(good))
-    if kind == "truncated":
-        path.write_bytes(good.read_bytes()[:1000])
-        return path
-    if kind == "foreign":
-        arrays = {"weights": np.zeros(3)}
-    elif kind == "nan":
-        arrays["observations"][7, 1] = np.nan
-    elif kind == "actions":
-        arrays["actions"] = np.concatenate([arrays["actions"]] * 2, axis=1)
-    elif kind == "observations":
-        arrays["observations"] = arrays["observations"][:, :1]
-    np.savez(path, **arrays)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("kind", "said"),
-    [
-        ("truncated", "not a readable npz file"),
-        ("foreign", "no 'observations' array"),
-        ("nan", "'observations' holds NaN or infinity, first in row 7"),
-        ("actions", "actions have 4 entries, but .* has 2"),
-        ("observations", "observations have 1 entries, but .* has 2"),
-    ],
-)
-def test_bad_data_is_one_line(complaint, tiny, tiny_run, tmp_path, kind, said):
-    folder = Path(next(o for o in tiny if o.startswith("data.folder=")).removeprefix("data.folder="))
-    good = next(p for p in folder.rglob("*.npz") if "-val" not in p.name)
-    path = bad_file(kind, good, tmp_path)
-    others = [o for o in tiny if not o.startswith("data.")]
-    assert re.search(said, complaint(*others, f"data.path={path}", f"run_dir={tmp_path / 'run'}"))
-
-
-def test_a_chunk_longer_than_every_episode(complaint, tiny, tiny_run, tmp_path):
-    assert "train.chunk=5000 is longer than every episode" in complaint(
-        *tiny, "train.chunk=5000", f"run_dir={tmp_path / 'r'}"
-    )
-
-
-def test_the_directory_of_another_run(complaint, tiny, tiny_run):
-    assert re.search(
-        "already holds another run .train.steps is 60 there, 70 here",
-        complaint(*tiny, "train.steps=70", f"run_dir={tiny_run}"),
-    )
-    assert "resume=never" in complaint(*tiny, "resume=never", f"run_dir={tiny_run}")
-
-
-def test_a_directory_that_is_no_run(complaint, tiny, tmp_path):
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "letters.txt").write_text("keep me")
-    assert "is not empty and holds no run" in complaint(*tiny, f"run_dir={tmp_path / 'full'}")
-    assert "letters.txt" in complaint(*tiny, f"run_dir={tmp_path / 'full' / 'letters.txt'}")
-    assert (tmp_path / "full" / "letters.txt").read_text() == "keep me"
-
-
 def test_mode_eval_adds_another_method_and_trains_nothing(vgf_run, tiny_run, tmp_path):
     run_dir = tmp_path / "copy"
     shutil.copytree(tiny_run, run_dir)
@@ -202,6 +54,7 @@ def test_mode_eval_adds_another_method_and_trains_nothing(vgf_run, tiny_run, tmp
     points = [(r["method"], r["budget"]) for r in rows(run_dir)]
     assert set(points) == {("qgf", "0"), ("qgf", "0.1"), ("best_of_n", "0"), ("vgf", "0"), ("vgf", "2"), ("vgf", "3")}
     assert len(points) == 12  # eval.episodes is the run's own
+    assert {(method, f"{budget:g}") for _, method, budget in read_played(run_dir)} == set(points)
     assert re.search(r"vgf\s+steps 2", done.stdout)  # the knob of the method that is evaluated, not of the run's own
     assert "the best of 10 unmoved samples" in (run_dir / "report.html").read_text()
     assert (run_dir / "metrics.jsonl").read_bytes() == metrics
@@ -214,7 +67,7 @@ def test_budget_auto_is_chosen_offline_and_kept(vgf_run, tiny_run, tmp_path):
     done = vgf_run("mode=eval", f"run={run_dir}", "budget=auto", "eval.episodes=1", "eval.baselines=[]")
     assert done.returncode == 0, done.stderr
     chosen = json.loads((run_dir / "auto_budget.json").read_text())["qgf"]
-    said = re.search(r"budget=auto: size (\S+), where the judge", done.stdout)
+    said = re.search(r"budget=auto: size (\S+), up to which critic and judge", done.stdout)
     assert float(said[1]) == chosen["size"]
     assert chosen["size"] in (0.0, 0.1)
     assert not chosen["auto"]
@@ -283,11 +136,31 @@ def test_a_finished_command_given_again_only_evaluates(vgf_run, tiny, tiny_run, 
     done = vgf_run(*tiny, f"run_dir={run_dir}")
     assert done.returncode == 0, done.stderr
     assert "trained to its end" in done.stdout
+    assert "3 of 3 points were played before and are kept" in done.stdout
     assert (run_dir / "metrics.jsonl").read_bytes() == metrics
-    clock = ("milliseconds",)
-    assert [{k: v for k, v in r.items() if k not in clock} for r in rows(run_dir)] == [
-        {k: v for k, v in r.items() if k not in clock} for r in before
-    ]
+    assert rows(run_dir) == before
+
+
+def test_an_evaluation_that_was_interrupted_goes_on_with_the_points_it_lacks(vgf_run, tiny, tiny_run, tmp_path):
+    run_dir = tmp_path / "copy"
+    shutil.copytree(tiny_run, run_dir)
+    before = rows(run_dir)
+    lines = (run_dir / "eval.csv").read_text().splitlines(keepends=True)
+    lost = next(i for i, line in enumerate(lines) if line.startswith("60,qgf,0.1,"))
+    (run_dir / "eval.csv").write_text("".join(lines[:lost] + lines[lost + 1 :]))
+    done = vgf_run(*tiny, f"run_dir={run_dir}")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 3 points were played before and are kept" in done.stdout
+
+    def told(found: list[dict[str, str]], played: bool) -> list[dict[str, str]]:
+        """Rows of the point that was played again, without the clock, or those of the others."""
+        own = sorted((r for r in found if (r["budget"] == "0.1") == played), key=str)
+        return [{k: v for k, v in r.items() if not played or k != "milliseconds"} for r in own]
+
+    assert told(rows(run_dir), True) == told(before, True)
+    assert told(rows(run_dir), False) == told(before, False)
+    done = vgf_run(*tiny, f"run_dir={run_dir}", "eval.seed=3", "eval.episodes=1")
+    assert "were played before" not in done.stdout
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(vgf_run, tiny, tmp_path):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,15 +17,17 @@ from vgf import UserError
 from vgf.checkpoint import save_checkpoint
 from vgf.config import Config
 from vgf.evaluation import EpisodeRecord
+from vgf.identity import config_sha256, difference
 from vgf.methods import load_method
+from vgf.played import Played
 from vgf.rundir import EVAL_COLUMNS, RunDirectory, read_config
 
 
 def config_with(**changes) -> Config:
     config = Config(run_dir="unused")
     for key, value in changes.items():
-        group, _, name = key.rpartition("__")
-        setattr(getattr(config, group) if group else config, name, value)
+        *groups, name = key.split("__")
+        setattr(functools.reduce(getattr, groups, config), name, value)
     return config
 
 
@@ -82,7 +86,9 @@ def test_notes_are_added_to_the_environment(run):
     [
         {"train__steps": 7}, {"seed": 5}, {"env": "scene-play-singletask-task1-v0"}, {"net__hidden": 8},
         {"net__extras": ["noisy"]}, {"train__chunk": 2}, {"train__n_step": 9}, {"data__path": "x.npz"},
-        {"train__precision": "float32"}, {"data__seed": 3},
+        {"train__precision": "float32"}, {"data__seed": 3}, {"data__held_out": 0.2}, {"data__action_high": 2.0},
+        {"data__columns": {"obs": "observations"}}, {"text__stop": ["."]}, {"text__columns": {"prompt": "question"}},
+        {"text__reward__layers": 3},
     ],
 )  # fmt: skip
 def test_what_shapes_training_makes_it_another_run(run, changes):
@@ -90,7 +96,7 @@ def test_what_shapes_training_makes_it_another_run(run, changes):
     key = next(iter(changes)).replace("__", ".")
     with pytest.raises(UserError, match=r"already holds another run .* choose another run_dir") as error:
         run.claim(config_with(**changes))
-    assert key.split(".")[0] in str(error.value)
+    assert f"({key}" in str(error.value)
     assert (run.path / "config.yaml").read_bytes() == stored
 
 
@@ -99,13 +105,35 @@ def test_what_shapes_training_makes_it_another_run(run, changes):
     [
         {"eval__budgets": [0.0, 1.0]}, {"eval__episodes": 3}, {"eval__seed": 8}, {"budget__size": 2.0},
         {"method": "vgf", "transport": load_method("vgf").transport}, {"train__save_every": 10}, {"threads": 1},
-        {"train__log_every": 10}, {"device": "cpu"}, {"data__folder": "elsewhere"},
+        {"train__log_every": 10}, {"device": "cpu"}, {"text__finetune__rounds": 9},
+        {"online__steps": 3}, {"data__folder": "elsewhere"},
     ],
 )  # fmt: skip
 def test_what_concerns_test_time_does_not(run, changes):
     config = config_with(**changes)
     run.claim(config)
     assert read_config(run.path) == config
+
+
+@pytest.mark.parametrize(
+    ("training", "changes", "other"),
+    [
+        ({"trainer": "distill"}, {"budget__size": 2.0}, True),
+        ({"trainer": "distill"}, {"text__limits__changed": 0.5}, True),
+        ({"trainer": "online", "online__method": None}, {"budget__size": 2.0}, True),
+        ({"trainer": "online", "online__method": None}, {"transport__rule": "vgf"}, True),
+        ({"trainer": "online", "online__method": "best_of_n"}, {"budget__size": 2.0}, False),
+        ({"trainer": "value"}, {"text__limits__changed": 0.5}, False),
+        ({"trainer": "online"}, {"online__steps": 7}, True),
+        ({"trainer": "online"}, {"online__eval_every": 7}, False),
+    ],
+)
+def test_what_a_trainer_learns_from_makes_another_run(training, changes, other):
+    before, after = config_with(**training), config_with(**training, **changes)
+    (key,) = changes
+    found = difference(after, before)
+    assert (found is not None and found[0] == key.replace("__", ".")) if other else found is None
+    assert (config_sha256(before) != config_sha256(after)) == other
 
 
 def test_before_the_first_checkpoint_settings_may_still_change(tmp_path):
@@ -227,3 +255,12 @@ def test_values_that_were_renamed_are_read(run):
     config.transport.select = "first"
     run.claim(config)
     assert read_config(run.path).transport.select == "none"
+
+
+@pytest.mark.parametrize("changes", [{}, {"seed": 1}, {"episodes": 3}, {"settings": {"a": 2}}, {"code": "0.2"}])
+def test_an_evaluation_is_there_where_it_was_played_in_the_same_way(run, changes):
+    played = Played(seed=0, episodes=2, settings={"a": 1}, code="0.1")
+    run.add_evaluation(20, "qgf", 0.1, [EpisodeRecord(0), EpisodeRecord(1)], played)
+    assert run.has_evaluation(20, "qgf", 0.1, replace(played, **changes)) == (not changes)
+    assert not run.has_evaluation(20, "qgf", 0.2, played)
+    assert not run.has_evaluation(40, "qgf", 0.1, played)

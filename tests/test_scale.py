@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from vgf.compose import with_own_preset
 from vgf.errors import UserError
 from vgf.report import summarise, terminal_table, write_report
 from vgf.report.episodes import Row
 from vgf.report.points import with_scale
-from vgf.run import _with_own_preset
 from vgf.rundir import EVAL_COLUMNS
 from vgf.scale import ScoreScale, read_scale, write_scale
 
@@ -89,4 +89,4 @@ def test_the_report_reads_it_from_the_run(tmp_path: Path) -> None:
     ],
 )
 def test_a_task_brings_the_preset_of_its_name(given: list[str], expected: list[str]) -> None:
-    assert _with_own_preset(given) == expected
+    assert with_own_preset(given) == expected

@@ -9,7 +9,10 @@ import sqlite3
 import subprocess
 import sys
 import time
+import types
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,6 +138,47 @@ def test_wandb_offline_keeps_the_metrics_in_the_run_directory(tmp_path, monkeypa
     content = stored.read_bytes()
     assert b"critic/loss" in content
     assert b"eval/qgf/0.02/success" in content
+
+
+def test_each_run_of_several_tells_trackio_about_itself(tmp_path, monkeypatch):
+    """As trackio 0.43: ``init`` returns a run and ends the one before it; the module's functions talk to the last."""
+    told: list[tuple[str, int, float]] = []
+    stand_in = types.ModuleType("trackio")
+    current: ContextVar[Any] = ContextVar("current", default=None)
+
+    class Run:
+        ended = False
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def log(self, metrics, step):
+            assert not self.ended
+            told.append((self.name, step, metrics["loss"]))
+
+        def finish(self):
+            self.ended = True
+            told.append((self.name, -1, 0.0))
+
+    def init(name: str, **_):
+        if current.get():
+            current.get().finish()
+        current.set(Run(name))
+        return current.get()
+
+    stand_in.init = init
+    stand_in.log = lambda metrics, step: current.get().log(metrics, step)
+    stand_in.finish = lambda: current.get().finish()
+    monkeypatch.setitem(sys.modules, "trackio", stand_in)
+    both = [Trackers(["trackio"], tmp_path / "runs" / name, {}) for name in ("seed0", "seed1")]
+    for step in (10, 20):
+        for number, one in enumerate(both):
+            one.log(step, {"loss": number / step})
+    for one in both:
+        one.finish()
+    first, second = ([row[1:] for row in told if row[0] == f"runs-seed{seed}"] for seed in (0, 1))
+    assert first == [(10, 0.0), (20, 0.0), (-1, 0.0)]
+    assert second == [(10, 0.1), (20, 0.05), (-1, 0.0)]
 
 
 @needs("trackio")

@@ -11,8 +11,12 @@ import pytest
 import torch
 
 import vgf
-from tests.toy_env import make_plane
+from tests.toy_env import Plane, make_plane
 from vgf import Budget, UserError
+from vgf.methods import load_method
+from vgf.nets import ActorCritic, NetSizes
+from vgf.policy import Policy
+from vgf.tasks.recorded import rescaled
 from vgf.wrappers import LeRobotPolicy, Predictor, collect
 
 OBS = np.array([[4.0, 8.0], [12.0, 3.0]], np.float32)
@@ -95,3 +99,50 @@ def test_collected_episodes_are_a_minari_data_set(policy: Any, tmp_path: Path) -
     np.testing.assert_allclose(found[0].actions, recording.actions[: recording.lengths[0]])
     with pytest.raises(UserError, match="episodes=0"):
         collect(env, policy, tmp_path, episodes=0)
+
+
+class Endless(Plane):
+    """Made with an argument that JSON does not know, where there is one; counts its steps and never ends."""
+
+    taken = 0
+
+    def __init__(self, goal: Any = None) -> None:
+        pass
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        Endless.taken += 1
+        return (*super().step(action)[:2], False, False, {})
+
+
+@pytest.fixture
+def untrained() -> Policy:
+    return Policy(ActorCritic(NetSizes(2, 2, hidden=8, layers=1)), load_method("best_of_n"), 2)
+
+
+def endless(**arguments: Any) -> gymnasium.Env:
+    gymnasium.register("VgfEndless-v0", Endless)
+    try:
+        environment = gymnasium.make("VgfEndless-v0", disable_env_checker=True, **arguments)
+    finally:
+        del gymnasium.registry["VgfEndless-v0"]
+    environment.spec.entry_point = "tests.test_wrappers:Endless"  # a class of its own could not be written
+    return environment
+
+
+def test_environments_of_our_tasks_can_be_collected(untrained: Policy, tmp_path: Path) -> None:
+    assert len(collect(rescaled(make_plane()), untrained, tmp_path, episodes=1).rewards) == 7
+
+
+def test_a_spec_that_cannot_be_written_is_found_before_anything_is_played(untrained: Policy, tmp_path: Path) -> None:
+    Endless.taken = 0
+    with pytest.raises(UserError, match="the spec of VgfEndless-v0 cannot be written as JSON") as caught:
+        collect(endless(goal=np.zeros(2)), untrained, tmp_path, episodes=1)
+    assert "\n" not in str(caught.value)
+    assert Endless.taken == 0
+
+
+def test_an_episode_without_an_end_is_given_up(untrained: Policy, tmp_path: Path) -> None:
+    Endless.taken = 0
+    with pytest.raises(UserError, match="episode 0 has not ended after 9 steps"):
+        collect(endless(), untrained, tmp_path, episodes=1, most_steps=9)
+    assert Endless.taken == 9

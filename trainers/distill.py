@@ -26,10 +26,10 @@ import torch
 
 from vgf.config import Config
 from vgf.language.adapters import adapted_reference, adapter_path, round_folder
-from vgf.language.decoding import Samples, decode
+from vgf.language.decoding import decode
 from vgf.language.hub import extra
 from vgf.language.loading import heads_path
-from vgf.language.policy import Generation, TextPolicy
+from vgf.language.policy import TextPolicy
 from vgf.language.problem import TextProblem
 from vgf.language.ranks import from_first
 from vgf.language.rules import get_text_rule
@@ -81,8 +81,8 @@ def _examples(config: Config, problem: TextProblem, policy: TextPolicy, number: 
     wanted = tune.keep * tune.reference_share / (1 - tune.reference_share)  # plain samples a prompt
     with progress_bar(f"moving particles, round {number}", len(texts), "prompt") as bar:
         for batch in policy.batches(texts):
-            generation = policy.move(batch, None, seed, config)
-            best += token_rows(_pool(generation)[_best(generation, tune.keep)])
+            kept, _ = policy.move(batch, None, seed, config).best(min(tune.keep, config.transport.particles))
+            best += token_rows(kept)
             if wanted > 0:
                 unmoved = decode(problem.reference, batch, math.ceil(wanted), policy.sampling, seed)
                 plain += token_rows(unmoved)
@@ -99,18 +99,6 @@ def _prompts_of_round(prompts: list[str], count: int, number: int) -> list[str]:
     count = min(count, len(prompts))
     first = (number - 1) * count
     return [prompts[(first + i) % len(prompts)] for i in range(count)]
-
-
-def _pool(generation: Generation) -> Samples:
-    return generation.moved.beside(generation.twins)
-
-
-def _best(generation: Generation, count: int) -> torch.Tensor:
-    """Places of the best among moved and unmoved particles, [B, count]; a twin that did not move counts once."""
-    moved, twins = generation.moved, generation.twins
-    same = (moved.tokens == twins.tokens).all(-1)  # [B, N]
-    scores = torch.cat([generation.rewards, generation.twin_rewards.masked_fill(same, float("-inf"))], 1)
-    return scores.topk(min(count, moved.tokens.shape[1]), 1).indices
 
 
 def _sft(

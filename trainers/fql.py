@@ -9,7 +9,8 @@ The distillation term bounds W_2 between policy and reference from above; alpha 
 chosen at training time, where a transport budget is chosen per call. The policy replaces the reference as the source
 of particles: every transport rule can move it further.
 
-Deviations: chunks and n-step returns as in :mod:`vgf.trainers.offline`; heads are reduced by ``train.aggregate``.
+Deviations: chunks and n-step returns as in :mod:`vgf.trainers.offline`; in the TD target heads are reduced by
+``train.aggregate``; the actor climbs their mean, as in the paper.
 """
 
 from __future__ import annotations

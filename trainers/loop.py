@@ -15,13 +15,16 @@ import torch
 from vgf.config import Config
 from vgf.errors import UserError
 from vgf.interrupt import deferred_interrupt
+from vgf.methods import ALL
+from vgf.policy import Policy
 from vgf.problem import Problem
 from vgf.progress import progress_bar
 from vgf.rundir import RunDirectory
+from vgf.scoring import points_of
 from vgf.trainers.terms import Losses, Term
 from vgf.trainers.trainer import Trainer
 
-__all__ = ["Advancing", "Trainer", "advance_to", "go_on", "train"]
+__all__ = ["Advancing", "Trainer", "advance_to", "go_on", "require_points", "train"]
 
 
 def train(
@@ -39,8 +42,12 @@ def train(
 
 
 def go_on(trainer: Trainer, config: Config, run: RunDirectory, after: Callable[[], None] = lambda: None) -> int:
-    """The loop itself, for a trainer that is made; ``after`` is called after every step. Otherwise as :func:`train`."""
+    """The loop itself, for a trainer that is made; ``after`` is called before the first step and after each one.
+
+    Otherwise as :func:`train`.
+    """
     trainer.begin(config, run)
+    require_points(config, trainer)
     return advance_to(
         config.total_steps,
         trainer,
@@ -49,6 +56,21 @@ def go_on(trainer: Trainer, config: Config, run: RunDirectory, after: Callable[[
         lambda: trainer.save(run.path),
         after,
     )
+
+
+def require_points(config: Config, trainer: Trainer) -> None:
+    """Raise, before anything is trained, the UserError of a method that evaluation would have to refuse afterwards.
+
+    So too of a network that would be trained against one that is not.
+    """
+    trained = trainer.will_have_trained
+    if "optimal" in config.net.extras and "v" not in trained:
+        raise UserError(
+            f"net.extras=[optimal] clones actions better than V(s), which init={config.init} has not learned; begin "
+            "with a run of train.critic=iql"
+        )
+    if config.method != ALL:  # which leaves out what it cannot play
+        points_of(config, Policy(trainer.networks, config, config.train.flow_steps, frozen=False, trained=trained))
 
 
 class Advancing(Protocol):
@@ -76,9 +98,8 @@ def advance_to(
     bar = progress_bar("training", steps, "update", initial=first)
     losses: Losses = {}
     with bar, deferred_interrupt() as stop:
-        if first:
-            with stop.at_once():
-                after()  # it may have been due, and broken off, when the checkpoint was written
+        with stop.at_once():
+            after()  # due before the first step, or broken off when the checkpoint was written
         while trainer.step < steps and not stop.asked:
             before = trainer.step
             with stop.at_once() if before == first else nullcontext():  # the first one may have to be compiled

@@ -9,7 +9,7 @@ published last, so that whatever is in ``checkpoints/adapter`` is complete.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ import torch
 
 from vgf.config import Config
 from vgf.errors import UserError
+from vgf.identity import MAY_GROW
 from vgf.language.adapters import adapted_reference, adapter_facts, adapter_path, round_folder, save_adapter
-from vgf.language.decoding import Samples
+from vgf.language.decoding import Samples, cut
 from vgf.language.hub import extra
 from vgf.language.loading import load_heads, open_reference, precision, text_policy
 from vgf.language.policy import TextPolicy, Values
@@ -36,7 +37,6 @@ __all__ = [
 ]  # fmt: skip
 
 SEED_OFFSET = 15_485_863  # noise of training is neither an evaluation's nor that of the value heads' samples
-_FREE = ("rounds", "measured")  # settings that may differ when a run goes on
 
 
 def trainable(config: Config, device: torch.device) -> Any:
@@ -83,12 +83,12 @@ def prompt_rows(config: Config, problem: TextProblem) -> Any:
     return extra("datasets").Dataset.from_list(rows)
 
 
-def reward_function(problem: TextProblem) -> Callable[..., list[float]]:
-    """The proxy as TRL calls rewards; completions are read from their tokens, just as decoding reads them."""
+def reward_function(problem: TextProblem, stop: Sequence[str] = ()) -> Callable[..., list[float]]:
+    """The proxy as TRL calls rewards; completions are read as decoding reads them: from tokens, up to ``stop``."""
 
     def proxy(*, text: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
         answers = problem.reference.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
-        return problem.reward(text, answers)
+        return problem.reward(text, [cut(answer, stop) for answer in answers])
 
     return proxy
 
@@ -114,7 +114,7 @@ def train_online(
     scratch = run.path / "trainer"
     trainer = trainer_class(
         model=trainable(config, device),
-        reward_funcs=reward_function(problem),
+        reward_funcs=reward_function(problem, text.stop),
         args=config_class(
             **settings(config, device, scratch, config.seed),
             max_steps=tune.max_steps,
@@ -173,7 +173,7 @@ def rounds_done(config: Config, run: RunDirectory) -> int:
 
 
 def _identity(config: Config) -> dict[str, Any]:
-    chosen = {key: value for key, value in asdict(config.text.finetune).items() if key not in _FREE}
+    chosen = {key: value for key, value in asdict(config.text.finetune).items() if key not in MAY_GROW}
     return {"trainer": config.trainer} | chosen
 
 

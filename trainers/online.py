@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,17 +31,30 @@ from vgf.errors import UserError
 from vgf.evaluation import episode_seed, particle_noise
 from vgf.methods import load_method
 from vgf.policy import Policy
-from vgf.problem import Problem
+from vgf.problem import AS_PAID, Problem, RewardMap
 from vgf.rundir import RunDirectory
 from vgf.scoring import play_points, points_of
 from vgf.trainers import loop, offline
 from vgf.trainers.terms import Losses
 
-__all__ = ["OnlineTrainer", "Player", "train"]
+__all__ = ["OnlineTrainer", "Player", "require_playable", "train"]
 
 _ACTION_MARGIN = 1e-5  # keeps gathered actions inside the open box, like those of the data
 _TOLD = ("online/return", "online/success", "online/episodes", "online/transitions")  # of the last finished episode
 _SEED_OFFSET = 50_021  # training episodes are other episodes than those of an evaluation with the same seed
+_NO_ENVIRONMENT = "trainer=online plays, and this task has no environment; give env=..."
+_NOT_IN_MEMORY = (
+    "trainer=online adds what it plays to transitions that are all in memory, which neither shards nor rows relabelled "
+    "with goals are; use trainer=offline"
+)
+
+
+def require_playable(config: Config, task: ModuleType) -> None:
+    """Raise, before data are prepared, the UserError of a task whose data cannot be joined by what is played."""
+    if not getattr(task, "JOINED_BY_PLAY", True):
+        raise UserError(_NOT_IN_MEMORY)
+    if not hasattr(task, "solve") and task.environment_factory(config) is None:
+        raise UserError(_NO_ENVIRONMENT)
 
 
 def train(config: Config, problem: Problem, run: RunDirectory, device: torch.device) -> int:
@@ -50,7 +64,7 @@ def train(config: Config, problem: Problem, run: RunDirectory, device: torch.dev
         UserError: a task without an environment, and what the loop raises.
     """
     if problem.make_environment is None:
-        raise UserError("trainer=online plays, and this task has no environment; give env=...")
+        raise UserError(_NO_ENVIRONMENT)
     trainer = OnlineTrainer(config, problem, device)
 
     def evaluate_on_the_way() -> None:
@@ -67,18 +81,24 @@ def train(config: Config, problem: Problem, run: RunDirectory, device: torch.dev
 
 
 class OnlineTrainer(loop.Trainer):
-    """A trainer that also plays."""
+    """A trainer that also plays.
+
+    Raises:
+        UserError: data that are not all in memory as they are: shards, or rows relabelled with goals.
+    """
 
     def __init__(self, config: Config, problem: Problem, device: torch.device) -> None:
         super().__init__(config, problem, device, offline.objective(config))
-        assert isinstance(self.data, TransitionStore)
+        if not isinstance(self.data, TransitionStore):
+            raise UserError(_NOT_IN_MEMORY)
         assert problem.make_environment is not None
         self.online, self.offline_steps = config.online, config.train.steps
         self.replay = ReplayBuffer(self.data, config.online.steps)
         self.both = TwoStores(self.data, self.replay, config.online.balanced)
         method = config if config.online.method is None else load_method(config.online.method)
         policy = Policy(self.networks, method, config.train.flow_steps, frozen=False)
-        self.player = Player(problem.make_environment(), policy, self.replay, config.seed + _SEED_OFFSET)
+        environment, seed = problem.make_environment(), config.seed + _SEED_OFFSET
+        self.player = Player(environment, policy, self.replay, seed, problem.rewards)
 
     def advance(self) -> Losses | None:
         """An update on the data, or an environment step and an update on data and replay."""
@@ -115,10 +135,14 @@ class Player:
         policy: decides on chunks, played open loop.
         replay: where finished episodes go.
         seed: of environment and particles, together with the episode's number.
+        rewards: what is done to the environment's rewards before they are stored; the return that is told is its own.
     """
 
-    def __init__(self, environment: Any, policy: Policy, replay: ReplayBuffer, seed: int) -> None:
+    def __init__(
+        self, environment: Any, policy: Policy, replay: ReplayBuffer, seed: int, rewards: RewardMap = AS_PAID
+    ) -> None:
         self._environment, self._policy, self._replay, self._seed = environment, policy, replay, seed
+        self._rewards = rewards
         self._episode, self._decisions = -1, 0
         self._chosen: list[np.ndarray] = []  # of the chunk in hand, not yet played
         self._rows: list[dict[str, Any]] = []  # of the episode in hand
@@ -179,7 +203,7 @@ class Player:
 
     def _finish(self) -> None:
         episode = {key: np.stack([row[key] for row in self._rows]) for key in self._rows[0]}
-        self._replay.append(episode)
+        self._replay.append(episode | {"rewards": self._rewards(episode["rewards"])})
         told = float(episode["rewards"].sum()), self._success, self._episode + 1.0, float(self._replay.rows)
         self.last_episode = dict(zip(_TOLD, told, strict=True))
 

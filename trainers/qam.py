@@ -6,14 +6,18 @@ simulates the fine-tuned flow with memoryless noise, sends grad Q back along the
 
 .. math::
     L_\theta = \sum_k \Big\| \frac{2}{\sigma_k} (v_\theta - v_\beta)(s, X_k, t_k) + \sigma_k g_{k+1} \Big\|^2, \quad
-    g_K = -\tau \nabla_a Q(s, X_K), \quad g_k = J_k^\top g_{k+1}
+    g_K = -\tau \nabla_a \tfrac1E \sum_e \bar Q_e(s, X_K), \quad g_k = J_k^\top g_{k+1}
 
-with J_k the Jacobian of one noisy step of the cloned flow. The critic is TD on the fine-tuned policy's actions
-(``train.critic=td`` with ``rule=best_of_n``).
+with J_k the Jacobian of one noisy step of the cloned flow. The gradient is that of the mean of the target heads, as in
+the authors' code (read in a public copy, hbin0701/qam, agents/qam.py). The critic is TD on the fine-tuned policy's
+actions (``train.critic=td`` with ``rule=best_of_n``), valued by ``train.aggregate``, mean - 0.5 std there and here.
 
-Deviation: the papers discretise dX = (2v - X/t) dt + sigma dW, sigma^2 = 2(1-t)/t, by Euler's method, which is
-singular at t = 0 and coarse for ten steps. Here a step from t to t' is the exact transition of that process given
-the denoised estimate c = x + (1-t) v (ancestral sampling; with r the ratio of the squared noise levels (1-t)/t)::
+Deviations. There, v_beta is a Polyak average of the cloned flow, which also makes the path's last step, and the joint
+gradient of all networks is clipped to norm 1; here v_beta is the cloned flow itself, the fine-tuned flow makes every
+step, and nothing is clipped. The papers discretise dX = (2v - X/t) dt + sigma dW, sigma^2 = 2(1-t)/t, by Euler's
+method, which is singular at t = 0 and coarse for ten steps. Here a step from t to t' is the exact transition of that
+process given the denoised estimate c = x + (1-t) v (ancestral sampling; r is the ratio of the squared noise levels
+(1-t)/t)::
 
     x' = t' [ (1 - r) c + r x / t ] + (1 - t') sqrt(1 - r) eps,   sigma_k^2 / 2 = (1 - t')^2 / (t' (1 - t))
 
@@ -38,7 +42,7 @@ from vgf.trainers.critics import CRITICS
 from vgf.trainers.extra_losses import action_gradient, extra_terms
 from vgf.trainers.terms import Draw, Losses, Term
 from vgf.transport.gradient import gradient_at
-from vgf.transport.landscape import Velocity, aggregate_heads
+from vgf.transport.landscape import Velocity
 
 __all__ = ["adjoint_path", "control_scale", "noisy_step", "objective", "qam_losses", "train"]
 
@@ -101,9 +105,7 @@ def qam_losses(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
     assert nets.policy is not None
 
     def climb(x: Tensor) -> Tensor:
-        gradient = action_gradient(
-            lambda s, a: aggregate_heads(nets.target_critic(s, a), config.aggregate), s, x.clamp(-1, 1)
-        )
+        gradient = action_gradient(lambda s, a: nets.target_critic(s, a).mean(0), s, x.clamp(-1, 1))
         return config.actor.inverse_temperature * gradient
 
     pairs = adjoint_path(nets.policy.velocity, nets.flow.velocity, climb, s, noise)[:-1]

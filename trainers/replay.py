@@ -29,6 +29,9 @@ from vgf.trainers.terms import Draw, Losses
 __all__ = ["main", "replay"]
 
 
+_LOSSES_OF = {"online": "offline"}  # a trainer without losses of its own -> whose it minimises
+
+
 def replay(folder: Path) -> tuple[Finding, dict[str, float]]:
     """Make the update of a folder again, on the CPU.
 
@@ -49,9 +52,9 @@ def replay(folder: Path) -> tuple[Finding, dict[str, float]]:
         cause = " ".join(str(error).split())[:200]
         raise UserError(f"{folder} does not hold an update to make again ({type(error).__name__}: {cause})") from error
     config = read_config(folder.parent.parent)
-    objective = importlib.import_module(f"vgf.trainers.{config.trainer}").objective(config)
     if config.trainer != trainer:
         raise UserError(f"{folder} was kept by trainer={trainer}, but the run around it is of trainer={config.trainer}")
+    objective = importlib.import_module(f"vgf.trainers.{_LOSSES_OF.get(trainer, trainer)}").objective(config)
 
     def losses(draw: Draw, held_out: Draw | None) -> Losses:
         with precision_context(torch.device("cpu"), config.train.precision):

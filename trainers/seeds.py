@@ -30,7 +30,7 @@ from vgf.nets import ActorCritic
 from vgf.problem import Problem
 from vgf.rundir import RunDirectory
 from vgf.speed import compiled, precision_context
-from vgf.trainers.loop import advance_to
+from vgf.trainers.loop import advance_to, require_points
 from vgf.trainers.nonfinite import is_finite, summed
 from vgf.trainers.pieces import add_gradients, losses_of
 from vgf.trainers.terms import Draw, Losses, Term
@@ -60,6 +60,7 @@ def train(
     trainers = [Trainer(config, problem, device, objective) for config in configs]
     for trainer, config, run in zip(trainers, configs, runs, strict=True):
         trainer.begin(config, run)
+        require_points(config, trainer)
     furthest = max(trainer.step for trainer in trainers)
     for trainer, config, run in zip(trainers, configs, runs, strict=True):
         if trainer.step < furthest:

@@ -20,6 +20,7 @@ from torch import Tensor
 from vgf.adam import SideBySideAdam
 from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint, written_by
 from vgf.config import Config
+from vgf.data.sharded_store import require_residency, residency
 from vgf.data.store import Store
 from vgf.errors import UserError
 from vgf.identity import config_sha256
@@ -240,6 +241,7 @@ class Trainer:
             "seconds": self.seconds,
             **self.origin,
             "skipped": self.guard.skipped,
+            "residency": residency(self.data),
         }
         networks, keep_every = self.networks.state_dict(), self.config.keep_every
         save_checkpoint(run_dir, self.step, networks, state, manifest, keep_every=keep_every)
@@ -249,6 +251,12 @@ class Trainer:
         """Networks that this run's updates have changed: parts of :class:`ActorCritic`, extras as ``extras.NAME``."""
         return {network_of(name) for name, p in self.parameters.items() if self.optimizer.state.get(p)}
 
+    @property
+    def will_have_trained(self) -> set[str]:
+        """Networks that are trained once this run is at its end; V(s) has parameters even where no term trains it."""
+        own = {network_of(name) for name in self.parameters}
+        return (own if "value" in self.objective else own - {"v"}) | self.inherited
+
     def start_from(self, run_dir: Path) -> None:
         """Take over the networks that another run has trained; those it does not have stay as they are made.
 
@@ -257,8 +265,14 @@ class Trainer:
         """
         theirs = load_checkpoint(run_dir)
         self._same_build(theirs.manifest["sizes"], f"init={run_dir}", except_for=("extras", "policy", "judge"))
-        self.networks.load_state_dict(theirs.networks, strict=False)
-        self.inherited = set(trained_networks(theirs.manifest, theirs.networks))
+        # A policy of another kind has parameters of the same names and other shapes.
+        left = set() if theirs.manifest["sizes"].get("policy") == self.networks.sizes.policy else {"policy"}
+        taken = {k: v for k, v in theirs.networks.items() if network_of(k) not in left}
+        self.networks.load_state_dict(taken, strict=False)
+        had = set(trained_networks(theirs.manifest, taken)) - left
+        self.inherited = had & {network_of(name) for name in self.networks.state_dict()}
+        if gone := sorted(name.removeprefix("extras.") for name in had - self.inherited if name.startswith("extras.")):
+            print(f"left behind: {', '.join(gone)} of init={run_dir}; named in net.extras as well, it goes on training")
 
     def _same_build(self, sizes: Mapping[str, Any], whose: str, except_for: tuple[str, ...] = ()) -> None:
         default = vars(NetSizes(0, 0))
@@ -271,6 +285,7 @@ class Trainer:
         """Load the run's newest checkpoint: networks, optimiser, random streams, step."""
         checkpoint = load_checkpoint(run_dir, training=True)
         self._same_build(checkpoint.manifest["sizes"], str(run_dir))
+        require_residency(self.data, checkpoint.manifest, run_dir)
         self.networks.load_state_dict(checkpoint.networks)
         for name, generator in self.streams.items():
             if f"stream.{name}" not in checkpoint.training:

@@ -65,6 +65,9 @@ def fit(config: Config, problem: TextProblem, run: RunDirectory, processes: int 
     fitted: dict[str, ValueHeads] = {}
     rows: list[dict[str, float]] = []
     for name, inputs, targets in (("heads", states, rewards), ("tokens", pairs, rewards), ("length", states, lengths)):
+        if name == "length" and not targets.std() > 0:
+            print("value heads (length): left out, every reference sample has as many words")
+            continue
         fitted[name], correlation = fit_heads(inputs, mask, targets, layer, seed=config.seed, **_recipe(config))
         rows.append({"step": 0, f"heads/{name}_correlation": correlation})
         print(f"value heads ({name}): correlation with the reward at held-out prefixes {correlation:.2f}")

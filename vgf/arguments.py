@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from vgf.errors import UserError
 
-__all__ = ["Arguments"]
+__all__ = ["Arguments", "positive"]
 
 
 class Arguments(argparse.ArgumentParser):
@@ -22,3 +22,11 @@ class Arguments(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see '{self.prog} --help'")
+
+
+def positive(text: str) -> int:
+    """The ``type`` of an argument that counts something: 1, 2, ..."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number

@@ -11,7 +11,7 @@ from vgf.config import Config
 from vgf.errors import UserError
 from vgf.language.check import check_text
 from vgf.language.rules import TEXT_RULES
-from vgf.methods import ALL, budget_at, knob_of, load_method, missing_extra, named_point, stays_put
+from vgf.methods import ALL, check_budgets, knob_of, load_method, missing_extra, named_point, stays_put
 from vgf.nets.extras import EXTRAS
 from vgf.nets.mlp import ACTIVATIONS
 from vgf.nets.sources import SOURCES
@@ -147,8 +147,7 @@ def check_config(config: Config) -> None:
         raise UserError("budget=auto asks the judge; it needs net.judge=true")
     if config.budget.auto and (config.method == ALL or stays_put(config.method)):
         raise UserError(f"budget=auto: method={config.method} has no budget of its own to turn; name one method")
-    for knob in config.eval.budgets or []:
-        budget_at(config, knob)
+    check_budgets("eval.budgets", config, config.eval.budgets or [])
     for name in config.eval.baselines:
         named_point(name)
 
@@ -206,7 +205,7 @@ def _check_training(config: Config) -> None:
     one_kind = config.net.reference == "flow" and config.net.policy in (None, "flow")
     if "flow_map" in config.net.extras and not one_kind:
         raise UserError("net.extras=[flow_map] is distilled from a flow-matching source; use net.reference=flow")
-    learns_v = config.trainer in ("offline", "extras") and train.critic in ("iql", "sql")
+    learns_v = config.trainer in ("offline", "online", "extras") and train.critic in ("iql", "sql")
     if "optimal" in config.net.extras and not learns_v:
         raise UserError(
             f"net.extras=[optimal] clones actions better than V(s), which train.critic={train.critic} with "

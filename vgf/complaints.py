@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -20,12 +22,23 @@ from vgf.interrupt import Terminated
 
 __all__ = ["config_keys", "group_options", "one_line", "one_line_errors"]
 
+_UNREAD = 141  # 128 + SIGPIPE
+
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End the process with one line on stderr: status 2 for a user's mistake, 130 for Ctrl-C, 143 for SIGTERM."""
+    """End the process with one line on stderr: status 2 for a user's mistake, 130 for Ctrl-C, 143 for SIGTERM.
+
+    Where nobody reads on (``vgf compare ... | head``) it ends without a word, with a shell's status for that, 141.
+    """
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _nobody_reads():  # another pipe, such as a worker's
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter fails again as it ends
+        sys.exit(_UNREAD)
     except KeyboardInterrupt as stop:
         print("vgf: stopped", file=sys.stderr)
         sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
@@ -35,6 +48,16 @@ def one_line_errors() -> Iterator[None]:
             raise
         print(f"vgf: {line}", file=sys.stderr)
         sys.exit(2)
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose reader has gone."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (AttributeError, OSError):  # Windows has no poll, and a stream in memory no number
+        return False
 
 
 def one_line(error: BaseException) -> str | None:

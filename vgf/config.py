@@ -128,7 +128,7 @@ class TrainConfig:
 class OnlineConfig:
     """What trainer=online does after train.steps updates on the data."""
 
-    steps: int = 20_000  # environment steps, one update each
+    steps: int = 20_000  # environment steps, one update each from online.start on
     start: int = 1_000  # environment steps before the first update
     method: str | None = "best_of_n"  # that plays while training; null: the run's own, at its own budget
     balanced: bool = False  # half of each batch from what was played
@@ -159,7 +159,7 @@ class TransportConfig:
 class BudgetConfig:
     """The configured budget; null fields take the rule's default."""
 
-    auto: bool = False  # budget=auto: the method's knob where the judge's value peaks
+    auto: bool = False  # budget=auto: the method's knob as far as critic and judge can be trusted
     steps: int | None = None  # moves after the flow, or guided Euler steps inside it
     size: float | None = None  # of one move: step size or guidance weight, in the rule's own unit
     radius: float | None = None  # furthest RMS distance per coordinate from the unmoved particle

@@ -81,7 +81,10 @@ class EnvironmentPool:
     def _ask(self, command: str, by_slot: Mapping[int, Any]) -> dict[int, Any]:
         ranks = sorted({slot % self._processes for slot in by_slot})
         for rank in ranks:
-            self._pipes[rank].send((command, {s: x for s, x in by_slot.items() if s % self._processes == rank}))
+            try:
+                self._pipes[rank].send((command, {s: x for s, x in by_slot.items() if s % self._processes == rank}))
+            except (BrokenPipeError, ConnectionResetError):
+                raise self._died(rank) from None
         answers: dict[int, Any] = {}
         for rank in ranks:
             answers.update(self._receive(rank))
@@ -91,14 +94,15 @@ class EnvironmentPool:
         try:
             kind, payload = self._pipes[rank].recv()
         except (EOFError, ConnectionResetError, BrokenPipeError):
-            self._workers[rank].join(1)
-            code = self._workers[rank].exitcode
-            raise UserError(
-                f"environment process {rank} died (exit code {code}; out of memory?); nothing trained is lost"
-            ) from None
+            raise self._died(rank) from None
         if kind == "error":
             raise UserError(f"the environment failed: {payload}")
         return payload
+
+    def _died(self, rank: int) -> UserError:
+        self._workers[rank].join(1)
+        code = self._workers[rank].exitcode
+        return UserError(f"environment process {rank} died (exit code {code}; out of memory?); nothing trained is lost")
 
     def close(self) -> None:
         """Stop the workers."""

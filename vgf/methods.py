@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Iterable
 from dataclasses import replace
 from importlib import resources
 from typing import cast
@@ -18,8 +19,8 @@ from vgf.nets.extras import EXTRAS
 from vgf.transport import RULES, Budget, get_rule
 
 __all__ = [
-    "ALL", "budget_at", "configured_budget", "knob_of", "load_method", "method_names", "missing_extra", "named_point",
-    "stays_put", "with_knob",
+    "ALL", "budget_at", "check_budgets", "configured_budget", "knob_of", "load_method", "method_names", "missing_extra",
+    "named_point", "same_budget", "stays_put", "with_knob",
 ]  # fmt: skip
 
 ALL = "all"  # not a method: all of them
@@ -42,6 +43,12 @@ def load_method(name: str) -> MethodConfig:
     names = _all_names()
     if name not in names:
         raise UserError(f"method={name!r} is unknown; use one of {', '.join(names)}.{did_you_mean(name, names)}")
+    return copy.deepcopy(_parsed(name))  # a method's fields may be set, and are the caller's own
+
+
+@functools.cache
+def _parsed(name: str) -> MethodConfig:
+    """Parsing takes milliseconds, and reports ask for every method many times."""
     text = (resources.files("vgf.configs") / "method" / f"{name}.yaml").read_text()
     return cast(
         MethodConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(MethodConfig), OmegaConf.create(text)))
@@ -62,8 +69,17 @@ def named_point(text: str) -> tuple[MethodConfig, float]:
         knob = float(value)
     except ValueError:
         raise UserError(f"{text}: {value!r} is not a number; write METHOD@BUDGET, such as qgf@0.1") from None
-    budget_at(method, knob)
+    check_budgets(text, method, [knob])
     return method, knob
+
+
+def check_budgets(where: str, method: MethodConfig, knobs: Iterable[float]) -> None:
+    """Raise a UserError that begins with ``where`` unless all are values of the method's knob."""
+    for knob in knobs:
+        try:
+            budget_at(method, knob)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
 
 
 def configured_budget(method: MethodConfig) -> Budget:
@@ -87,6 +103,11 @@ def stays_put(method: str) -> bool:
         return False
     rule = load_method(method).transport.rule
     return rule in RULES and RULES[rule].where == "nowhere"
+
+
+def same_budget(one: float, other: float) -> bool:
+    """Whether two values of a knob agree to the six digits that ``eval.csv`` keeps."""
+    return math.isclose(one, other, rel_tol=1e-5)
 
 
 def with_knob(method: MethodConfig, knob: float) -> BudgetConfig:
@@ -116,5 +137,5 @@ def budget_at(method: MethodConfig, knob: float) -> Budget:
     if method.transport.knob == "size":
         return replace(configured_budget(method), size=knob)
     if not math.isfinite(knob) or knob != int(knob):
-        raise UserError(f"eval.budgets: method {method.method!r} counts whole steps, {knob} is not one")
+        raise UserError(f"method {method.method!r} counts whole steps, {knob} is not one")
     return replace(configured_budget(method), steps=int(knob))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from vgf.methods import configured_budget, load_method, missing_extra
 from vgf.nets import ActorCritic, NetSizes
 from vgf.nets.actor_critic import trained_networks
 from vgf.nets.extras import networks_for
-from vgf.rundir import read_auto_budget, read_config
+from vgf.rundir import as_chosen, read_config
 from vgf.transport import Budget, Moved, get_rule, transport
 from vgf.transport.distance import travelled
 from vgf.transport.landscape import aggregate_heads
@@ -60,10 +60,7 @@ def load(
     checkpoint = load_checkpoint(Path(run_dir))
     networks = ActorCritic(NetSizes(**checkpoint.manifest["sizes"])).to(device)
     networks.load_state_dict(checkpoint.networks)
-    if method is None:
-        method = (
-            replace(config, budget=read_auto_budget(Path(run_dir), config.method)) if config.budget.auto else config
-        )
+    method = as_chosen(Path(run_dir), config) if method is None else method
     chosen = load_method(method) if isinstance(method, str) else method
     trained = trained_networks(checkpoint.manifest, checkpoint.networks)
     return Policy(networks, chosen, checkpoint.manifest["flow_steps"], checkpoint.step, trained=trained)
@@ -110,7 +107,8 @@ class Policy:
         Args:
             obs: [B, S], or [S] for a single one.
             budget: how far particles may move; fields left None, and None itself, mean the
-                configured budget of the method. ``Budget(steps=0)`` is the reference.
+                configured budget of the method. ``Budget(steps=0)`` moves nothing: the reference, or where the
+                method selects, the best of N of its samples.
             seed: of the particles' noise. The same seed, observation and budget give the same
                 action; in an environment loop pass a different seed at every step.
             method: a name such as ``qgf`` or ``vgf``, or a configuration; None: the run's own.

@@ -28,7 +28,7 @@ from vgf.report.measurements import Measurement
 from vgf.transport import Budget
 from vgf.transport.distance import mmd, travelled, w2, w_inf_bound
 
-__all__ = ["Probed", "judged_best", "measure", "particle_clouds", "read_probe", "write_probe"]
+__all__ = ["Probed", "measure", "particle_clouds", "read_probe", "trusted", "write_probe"]
 
 _STATES = 512
 _CLOUD = 16  # particles a state, at least: the clouds that distances are taken between
@@ -118,21 +118,41 @@ def measure(policy: Policy, states: np.ndarray, method: MethodConfig, knob: floa
     return Probed(row, judged.mean(0).cpu().numpy())
 
 
-def judged_best(probed: Sequence[Probed]) -> Measurement:
-    """The budget whose gain under the judge has the highest lower bound: mean gain less one standard error.
+def trusted(probed: Sequence[Probed]) -> Measurement:
+    """The furthest budget up to which both critics gain about what their first step promised: a trust-region test.
 
-    The gain is over the smallest budget (the reference), paired by state, the same noise serving every budget. Far from
-    the data the judge errs as well, in both directions: its mean there is a matter of luck, which the bound discounts.
+    Stretch by stretch from the smallest budget (the reference), the gain for each unit of distance travelled must be
+    at least half of the first stretch's, under the critic that moves and under the judge. Where the former falls off,
+    moves have left the neighbourhood in which its gradient tells the truth; where the latter does, held-out data no
+    longer agree. In the first stretch the judge's gain must exceed its standard error over states, or nothing moves.
+
+    What both critics say far from the data is not asked: there they rise again, whatever the environment does.
+
+    Returns:
+        The measurement at that budget. Methods that choose and do not move travel nowhere and stay at the smallest.
 
     Raises:
         UserError: when there is no judge.
     """
-    judged = sorted((p for p in probed if math.isfinite(p.measurement.judge)), key=lambda p: p.measurement.budget)
-    if not judged:
+    found = sorted((p for p in probed if math.isfinite(p.measurement.judge)), key=lambda p: p.measurement.budget)
+    if not found:
         raise UserError("budget=auto needs a judge: held-out episodes in the data, and net.judge=true in training")
+    start, best, promised = found[0], found[0].measurement, None
+    for p in found[1:]:
+        here = p.measurement
+        distance = here.travelled - best.travelled
+        if distance <= 0:
+            break
+        gains = np.array([here.value - best.value, here.judge - best.judge]) / distance
+        if promised is None:
+            promised = gains
+            judged = p.judged - start.judged  # [M]
+            if gains[0] <= 0 or judged.mean() <= judged.std() / math.sqrt(len(judged)):
+                break
+        if (gains < _TRUSTED * promised).any():
+            break
+        best = here
+    return best
 
-    def lower_bound(p: Probed) -> float:
-        gain = p.judged - judged[0].judged  # [M]
-        return float(gain.mean() - gain.std() / math.sqrt(len(gain)))
 
-    return max(judged, key=lower_bound).measurement  # of equal ones the first, with the smallest budget
+_TRUSTED = 0.5  # of what is promised: between the 1/4 and 3/4 of Nocedal and Wright's algorithm 4.1

@@ -11,7 +11,22 @@ import numpy as np
 from vgf.data.store import Store, TransitionStore
 from vgf.scale import ScoreScale
 
-__all__ = ["Problem"]
+__all__ = ["AS_PAID", "Problem", "RewardMap"]
+
+
+@dataclass(frozen=True)
+class RewardMap:
+    """What a task does to the rewards of its data, r -> scale * r + shift; rewards of play go through it as well."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def __call__(self, rewards: np.ndarray) -> np.ndarray:
+        """Rewards as they are trained on, float32 of the same shape."""
+        return (rewards * self.scale + self.shift).astype(np.float32)
+
+
+AS_PAID = RewardMap()  # leaves them as they are
 
 
 @dataclass(frozen=True)
@@ -27,6 +42,7 @@ class Problem:
         make_environment: makes the environment of the problem, for trainers that play.
         states: (data, rows [M]) -> what the networks see there, [M, S]; None: the observations.
         scale: what returns are normalised by in the report, or None.
+        rewards: what was done to the rewards of the data; trainers that play do it to those of the environment.
     """
 
     name: str
@@ -37,6 +53,7 @@ class Problem:
     make_environment: Callable[[], Any] | None = None
     states: Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray] | None = None
     scale: ScoreScale | None = None
+    rewards: RewardMap = AS_PAID
 
     @property
     def action_size(self) -> int:

@@ -15,7 +15,6 @@ import importlib
 import os
 import sys
 from dataclasses import asdict, replace
-from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,21 +23,21 @@ import hydra
 import torch
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from vgf.check import check_config
 from vgf.checkpoint import latest_step
 from vgf.commands import dispatch
 from vgf.complaints import group_options, one_line_errors
+from vgf.compose import settled, with_own_preset
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
 from vgf.interrupt import raise_on_sigterm
-from vgf.language.scorers import names_code
-from vgf.methods import ALL, load_method
+from vgf.methods import ALL
 from vgf.probe import write_probe
 from vgf.report.facts import flatten
 from vgf.report.seeds import seeds_table
-from vgf.rundir import RunDirectory, read_config
+from vgf.rundir import RunDirectory
 from vgf.scale import write_scale
 from vgf.scoring import score_run
 from vgf.seeds import each_seed
@@ -52,8 +51,6 @@ _OPEN_KEYS = (  # dictionaries that take new names
     "transport.options.", "data.columns.", "text.columns.", "text.reward.columns.", "text.gold.columns.",
 )  # fmt: skip
 
-_CODE_KEYS = ("text.reward.model", "text.gold.model", "text.second.model")  # may be functions of modules
-
 
 def main() -> None:
     """Entry point of the console script and of ``python -m vgf.run``: a subcommand, or a run."""
@@ -62,19 +59,12 @@ def main() -> None:
         if dispatch(sys.argv[1:]):
             return
         _refuse_below_null(sys.argv[1:])
-    given = _with_own_preset(sys.argv[1:])
+    given = with_own_preset(sys.argv[1:])
     sys.argv[1:] = [f"++{a}" if a.startswith(_OPEN_KEYS) else a for a in given]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of printing tracebacks
     ConfigStore.instance().store(name="schema", node=Config)
     with one_line_errors():
         _compose_and_launch()
-
-
-def _with_own_preset(given: list[str]) -> list[str]:
-    """A task that has a preset of its own name runs with it, unless another one is named."""
-    named = dict(argument.split("=", 1) for argument in given if "=" in argument)
-    own = named.get("task")
-    return [*given, f"preset={own}"] if own in group_options("preset") and "preset" not in named else given
 
 
 def _refuse_below_null(given: list[str]) -> None:
@@ -99,24 +89,17 @@ def launch(composed: DictConfig, given: list[str]) -> None:
     for key in given:
         if key.lstrip("+~") != key:
             raise UserError(f"{key}: keys can be set, not added or removed; write {key.lstrip('+~')}=...")
+    composed = settled(composed, given)
     if composed.task and hasattr(demonstration := _module("task", composed.task), "demonstrate"):
         folder = Path(composed.run_dir if "run_dir" in given else f"runs/{composed.task}-seed{composed.seed}")
         print(demonstration.demonstrate(composed.seed, folder))  # nothing to train or to play: one call shows it all
         return
-    if composed.mode == "eval":
-        if composed.run is None:
-            raise UserError("mode=eval needs run=DIR, the run_dir of a training run")
-        composed = _stored_with(composed, given, "run")
-    elif composed.init is not None:
-        composed = _stored_with(composed, ["trainer", "run_dir", *given], "init")
-        if "run_dir" not in given:
-            composed.run_dir = f"{str(composed.init).rstrip('/')}-{composed.trainer}"
-    elif "method" in given and composed.mode == "train":
-        composed = _with_own_budget(composed, given)
     configs = list(each_seed(composed))
     config = configs[0]
     check_config(config)
     task, trainer = _module("task", config.task), _module("trainer", config.trainer)
+    if config.mode == "train" and hasattr(trainer, "require_playable"):
+        trainer.require_playable(config, task)
     device = pick_device(config.device)
     use_cores(config, device, len(configs))
     if len(configs) > 1 and (hasattr(task, "solve") or not hasattr(trainer, "objective")):
@@ -195,65 +178,6 @@ def _train(
                 f"{error} (step {done} is kept in {waiting[0][1].path}; the same command goes on from there)"
             ) from error
         raise
-
-
-def _with_own_budget(composed: DictConfig, given: list[str]) -> DictConfig:
-    """A method named on the command line brings transport and budget of its own, not a preset's for another method."""
-    if composed.method in (ALL, preset_method(composed.preset)):
-        return composed
-    own = OmegaConf.structured(load_method(composed.method))
-    own.budget.auto = composed.budget.auto
-    for key in [key for key in given if key.startswith(("transport.", "budget."))]:
-        OmegaConf.update(own, key, OmegaConf.select(composed, key))
-    composed.transport, composed.budget = own.transport, own.budget
-    if "eval.budgets" not in given:
-        composed.eval.budgets = None
-    return composed
-
-
-def _stored_with(composed: DictConfig, given: list[str], origin: str) -> DictConfig:
-    """The configuration stored with the run that the key ``origin`` names, overridden by the command line."""
-    stored = OmegaConf.structured(read_config(Path(composed[origin]), key=origin))
-    if "method" in given:
-        if composed.method != stored.method:
-            stored.eval.budgets = None  # they were values of another method's knob
-        for key in ("method", "transport", "budget", "sweep"):
-            stored[key] = composed[key]
-    if "trainer" in given:
-        for key in file_keys("trainer", composed.trainer):
-            OmegaConf.update(stored, key, OmegaConf.select(composed, key))
-    if "budget" in given or any(key.startswith("budget.") for key in given):
-        stored.budget.auto = composed.budget.auto  # a budget that is named is not chosen
-    for key in given:
-        if key not in ("task", "method", "preset", "trainer", "budget"):  # groups, not keys
-            OmegaConf.update(stored, key, OmegaConf.select(composed, key))
-    for key in _CODE_KEYS:
-        name = OmegaConf.select(stored, key)
-        if key not in given and name is not None and names_code(name):
-            raise UserError(
-                f"{origin}={composed[origin]} has {key}={name}, and to go on would run the code of that module; "
-                f"if you trust the run, name it on the command line as well: {key}={name}"
-            )
-    return stored
-
-
-def preset_method(name: str) -> str:
-    """The method that a preset is for, as its file (or the one it builds on) says."""
-    file = resources.files("vgf.configs") / "preset" / f"{name}.yaml"
-    content: Any = OmegaConf.create(file.read_text()) if file.is_file() else {}
-    for entry in content.get("defaults", []):
-        if isinstance(entry, str) and entry.startswith("/preset/"):
-            return preset_method(entry.removeprefix("/preset/"))
-        if not isinstance(entry, str) and "override /method" in entry:
-            return str(entry["override /method"])
-    return "qgf"
-
-
-def file_keys(group: str, name: str) -> list[str]:
-    """Dotted keys that a file of a configuration group sets."""
-    text = (resources.files("vgf.configs") / group / f"{name}.yaml").read_text()
-    plain = flatten(OmegaConf.to_container(OmegaConf.create(text)))  # type: ignore[arg-type]
-    return [key for key in plain if key != "run_dir"]
 
 
 def _module(group: str, name: str) -> Any:

@@ -15,6 +15,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,11 @@ from vgf.config import BudgetConfig, Config
 from vgf.errors import UserError
 from vgf.evaluation import EpisodeRecord
 from vgf.files import atomic_write_text, locked, sweep, writing
-from vgf.identity import IDENTITY, git_revision
+from vgf.identity import difference, git_revision
+from vgf.played import Played, keep_played, read_played
 from vgf.trackers import Trackers
 
-__all__ = ["EVAL_COLUMNS", "PACKAGES", "RunDirectory", "command_line", "read_auto_budget", "read_config"]
+__all__ = ["EVAL_COLUMNS", "PACKAGES", "RunDirectory", "as_chosen", "command_line", "read_auto_budget", "read_config"]
 
 EVAL_COLUMNS = (
     "step", "method", "budget", "episode", "return", "success", "length", "travelled", "value", "milliseconds",
@@ -63,6 +65,15 @@ def read_config(run_dir: Path, *, key: str = "run") -> Config:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     assert isinstance(config, Config)
     return config
+
+
+def as_chosen(run_dir: Path, config: Config) -> Config:
+    """A run's configuration as it acts: with ``budget=auto``, at the budget that was chosen.
+
+    Raises:
+        UserError: as :func:`read_auto_budget`.
+    """
+    return replace(config, budget=read_auto_budget(run_dir, config.method)) if config.budget.auto else config
 
 
 def read_auto_budget(run_dir: Path, method: str) -> BudgetConfig:
@@ -135,14 +146,12 @@ class RunDirectory:
         return self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir())
 
     def _require_same(self, config: Config) -> None:
-        ours, theirs = OmegaConf.structured(config), OmegaConf.structured(read_config(self.path))
-        for key in IDENTITY:
-            mine, old = OmegaConf.select(ours, key), OmegaConf.select(theirs, key)
-            if mine != old:
-                raise UserError(
-                    f"{self.path} already holds another run ({key} is {_shown(old)} there, {_shown(mine)} here); "
-                    "choose another run_dir=..."
-                )
+        if found := difference(config, read_config(self.path)):
+            key, mine, old = found
+            raise UserError(
+                f"{self.path} already holds another run ({key} is {_shown(old)} there, {_shown(mine)} here); "
+                "choose another run_dir=..."
+            )
 
     def note(self, name: str, text: str) -> None:
         """Set a line of ``environment.txt``."""
@@ -177,8 +186,13 @@ class RunDirectory:
             kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
             atomic_write_text(path, "".join(line + "\n" for line in kept))
 
-    def add_evaluation(self, step: int, method: str, budget: float, episodes: Iterable[EpisodeRecord]) -> None:
-        """Add one evaluated budget to ``eval.csv``; rows of the same step, method and budget are replaced."""
+    def add_evaluation(
+        self, step: int, method: str, budget: float, episodes: Iterable[EpisodeRecord], played: Played | None = None
+    ) -> None:
+        """Add one evaluated budget to ``eval.csv``; rows of the same step, method and budget are replaced.
+
+        ``played`` goes to ``evaluations.json``, where it is known.
+        """
         path = self.path / "eval.csv"
         rows: list[list[str]] = []
         if path.is_file():
@@ -194,10 +208,21 @@ class RunDirectory:
             rows.append([str(step), method, _number(budget), str(e.episode), *map(_number, numbers)])
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([EVAL_COLUMNS, *rows])
+        point = (step, method, float(_number(budget)))
+        keep_played(self.path, point, None)  # a process that ends between the two files leaves nothing untrue
         atomic_write_text(path, text.getvalue())
+        keep_played(self.path, point, played)
         fields = {"return": "episode_return", "success": "success", "travelled": "travelled", "judge": "judged"}
         means = {name: _mean(getattr(e, field) for e in episodes) for name, field in fields.items()}
         self.track_evaluation(step, method, budget, means)
+
+    def has_evaluation(self, step: int, method: str, budget: float, played: Played) -> bool:
+        """Whether this budget's episodes are all there, played as this call would play them."""
+        path, point = self.path / "eval.csv", [str(step), method, _number(budget)]
+        if not path.is_file() or read_played(self.path).get((step, method, float(point[2]))) != played:
+            return False
+        with path.open(newline="") as file:
+            return sum(row[:3] == point for row in csv.reader(file)) == played.episodes
 
     def track_evaluation(self, step: int, method: str, budget: float, means: Mapping[str, float]) -> None:
         """Tell the trackers what a method scored at a budget; what was not measured (NaN) is left out."""

@@ -16,8 +16,9 @@ from vgf.errors import UserError
 from vgf.evaluation import TimeSpent, evaluate
 from vgf.films import film_episodes
 from vgf.methods import ALL, budget_at, knob_of, load_method, method_names, named_point, with_knob
+from vgf.played import Played, played_with
 from vgf.policy import Policy, load
-from vgf.probe import judged_best, measure, particle_clouds, read_probe
+from vgf.probe import measure, particle_clouds, read_probe, trusted
 from vgf.progress import progress_bar
 from vgf.report import write_report
 from vgf.report.clouds import write_clouds
@@ -50,7 +51,8 @@ def score_run(
         _measure_points(run, policy, points)
     else:
         spent = play_points(config, run, policy, points, make_environment)
-        print(f"time of the evaluation: {spent}")
+        if spent.total:
+            print(f"time of the evaluation: {spent}")
         film_episodes(config, run.path, policy, make_environment)
     states = read_probe(run.path)
     if states is not None and config.method != ALL:
@@ -67,16 +69,24 @@ def play_points(
 ) -> TimeSpent:
     """Play and measure methods at budgets, and keep the results of each as soon as it is done.
 
+    A training command that goes on leaves out points that it has played before; ``mode=eval`` plays all of them.
     Where the time went is returned, and kept in ``environment.txt``.
     """
     spent = TimeSpent()
     states = read_probe(run.path)
-    bar = progress_bar("evaluating", len(points) * config.eval.episodes, "episode")
+    waiting = points if config.mode == "eval" else _unplayed(config, run, policy, points)
+    if kept := len(points) - len(waiting):
+        print(
+            f"{kept} of {len(points)} points were played before and are kept; mode=eval run={run.path} plays all anew"
+        )
+    if not waiting:
+        return spent
+    bar = progress_bar("evaluating", len(waiting) * config.eval.episodes, "episode")
     slots = min(config.eval.environments, config.eval.episodes)
     with bar, spent.on("total"), contextlib.ExitStack() as stack:
         with spent.on("environment"):
             pool = stack.enter_context(EnvironmentPool(make_environment, slots=slots, processes=config.eval.processes))
-        for method, knob in points:
+        for method, knob in waiting:
             bar.set_postfix_str(f"{method.method} at {knob:g}")
             episodes = evaluate(
                 _decide(policy, method, knob),
@@ -87,17 +97,32 @@ def play_points(
                 progress=bar.update,
                 spent=spent,
             )
-            run.add_evaluation(policy.step, method.method, knob, episodes)
             if states is not None:
                 add_measurements(run.path, [measure(policy, states, method, knob).measurement])
+            run.add_evaluation(policy.step, method.method, knob, episodes, _played(config, method))
     run.note("evaluation time", str(spent))
     return spent
+
+
+def _played(config: Config, method: MethodConfig) -> Played:
+    return played_with(method, seed=config.eval.seed, episodes=config.eval.episodes)
+
+
+def _unplayed(config: Config, run: RunDirectory, policy: Policy, points: list[Point]) -> list[Point]:
+    return [
+        (method, knob)
+        for method, knob in points
+        if not run.has_evaluation(policy.step, method.method, knob, _played(config, method))
+    ]
 
 
 def _measure_points(run: RunDirectory, policy: Policy, points: list[Point]) -> None:
     states = read_probe(run.path)
     if states is None:
-        raise UserError(f"{run.path} has no probe.npz and no environment: there is nothing to evaluate it on")
+        raise UserError(
+            f"{run.path} has neither an environment nor probe.npz, held-out states that a push leaves behind; name one "
+            "with env=..., or copy probe.npz from the run that was pushed"
+        )
     with progress_bar("measuring", len(points), "budget") as bar:
         for method, knob in points:
             add_measurements(run.path, [measure(policy, states, method, knob).measurement])
@@ -105,27 +130,37 @@ def _measure_points(run: RunDirectory, policy: Policy, points: list[Point]) -> N
 
 
 def pick_budget(config: Config, policy: Policy, states: np.ndarray | None) -> Config:
-    """``budget=auto``: the configuration with the knob at the value of its sweep where the judge's value peaks.
+    """``budget=auto``: the configuration with its knob at the furthest value of the sweep that is :func:`trusted`.
 
     Raises:
         UserError: when the run has no judge.
     """
     if states is None:
-        raise UserError("budget=auto needs the run's probe.npz; train the run with this version of vgf")
-    best = judged_best([measure(policy, states, config, knob) for knob in sorted({0.0, *_sweep(config)})])
-    print(f"budget=auto: {config.transport.knob} {best.budget:g}, where the judge's lower bound on the gain peaks")
+        raise UserError(
+            "budget=auto needs the run's probe.npz, which early versions did not write and a push leaves behind; "
+            "name a budget, or evaluate the run where it was trained"
+        )
+    best = trusted([measure(policy, states, config, knob) for knob in sorted({0.0, *_sweep(config)})])
+    print(f"budget=auto: {config.transport.knob} {best.budget:g}, up to which critic and judge gain as they promise")
     return replace(config, budget=with_knob(config, best.budget))
 
 
 def points_of(config: Config, policy: Policy) -> list[Point]:
-    """What to evaluate: the configured method over its budgets, then each baseline at its own."""
+    """What to evaluate: the configured method over its budgets, then each baseline at its own.
+
+    Raises:
+        UserError: the policy lacks what one of them needs; of ``method=all``, those are left out instead.
+    """
     if config.method == ALL:
         methods = [load_method(name) for name in method_names()]
         return [(method, knob) for method in _available(methods, policy) for knob in _sweep(method)]
     points: list[Point] = [(config, knob) for knob in sorted({*_sweep(config), knob_of(config)})]
     known = {(config.method, knob) for _, knob in points}
     baselines = [named_point(text) for text in config.eval.baselines if text != config.method]
-    return points + [(method, knob) for method, knob in baselines if (method.method, knob) not in known]
+    points += [(method, knob) for method, knob in baselines if (method.method, knob) not in known]
+    for method, _ in points:
+        policy.require(method)
+    return points
 
 
 def _sweep(method: MethodConfig) -> list[float]:

@@ -12,7 +12,7 @@ import importlib.util
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,19 +69,25 @@ class _WandB:
 
 
 class _Trackio:
+    """Talks to its own run: the module's functions talk to the last one begun, which several seeds would share.
+
+    A run that begins ends the one before it, as far as it knows of one; so each begins in a context of its own.
+    """
+
     def __init__(self, run_dir: Path, config: Mapping[str, Any]) -> None:
         import trackio
 
-        self._trackio: Any = trackio
         with contextlib.redirect_stdout(sys.stderr):  # it tells how to open its dashboard
-            trackio.init(project=_PROJECT, name=_name(run_dir), config=dict(config), resume="allow")
+            self._run: Any = Context().run(
+                trackio.init, project=_PROJECT, name=_name(run_dir), config=dict(config), resume="allow"
+            )
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._trackio.log(dict(metrics), step=step)
+        self._run.log(dict(metrics), step=step)
 
     def finish(self) -> None:
         with contextlib.redirect_stdout(sys.stderr):
-            self._trackio.finish()
+            self._run.finish()
 
 
 def _name(run_dir: Path) -> str:

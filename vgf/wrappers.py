@@ -138,6 +138,7 @@ def collect(
     budget: Budget | None = None,
     method: str | None = None,
     seed: int = 0,
+    most_steps: int = 100_000,
 ) -> Recording:
     """Play episodes at a budget and keep them as a Minari data set.
 
@@ -147,23 +148,29 @@ def collect(
         folder: of the data set; one that is there is replaced. The ``minari`` package loads it.
         episodes: how many, >= 1.
         seed: of environment and noise.
+        most_steps: of one episode; longer ones are taken to have no end.
 
     Returns:
         What was recorded, actions in the environment's units.
 
     Raises:
-        UserError: an environment without a spec or a box, or that never ends an episode.
+        UserError: an environment without a spec that can be written or without a box, found before the first episode;
+            or one whose episode has not ended after ``most_steps``.
     """
     if episodes < 1:
         raise UserError(f"episodes={episodes} must be 1 or more")
-    if environment.spec is None:
-        raise UserError("the environment has no spec; make it with gymnasium.make")
+    spec, env_spec = _written_spec(environment)
     predictor = Predictor(policy, budget=budget, method=method, action_space=environment.action_space, seed=seed)
     rows: list[tuple[Any, ...]] = []
     for episode in range(episodes):
         observation, _ = environment.reset(seed=episode_seed(seed, episode))
-        state, ended, cut = None, False, False
+        state, ended, cut, before = None, False, False, len(rows)
         while not (ended or cut):
+            if len(rows) - before == most_steps:
+                raise UserError(
+                    f"episode {episode} has not ended after {most_steps} steps; give the environment a time limit "
+                    "(gymnasium.wrappers.TimeLimit) or raise most_steps"
+                )
             action, state = predictor.predict(np.asarray(observation, np.float32), state)
             following, reward, ended, cut, _ = environment.step(action)
             rows.append((observation, action, reward, following, ended, ended or cut))
@@ -173,12 +180,26 @@ def collect(
     columns = zip(names, kinds, zip(*rows, strict=True), strict=True)
     arrays: dict[str, Any] = {name: np.array(column, kind) for name, kind, column in columns}
     spent = policy.resolve(method).method + (f" at {budget}" if budget else "")
-    recording = Recording(**arrays, origin=f"{episodes} episodes of {environment.spec.id}, played by {spent}")
+    recording = Recording(**arrays, origin=f"{episodes} episodes of {spec}, played by {spent}")
     write_minari(
-        Path(folder), recording, env_spec=environment.spec.to_json(),
+        Path(folder), recording, env_spec=env_spec,
         metadata={"algorithm_name": "vgf", "description": recording.origin},
     )  # fmt: skip
     return recording
+
+
+def _written_spec(environment: gymnasium.Env) -> tuple[str, str]:
+    """An environment's id, and its specification as Minari keeps it."""
+    spec = environment.spec
+    if spec is None:
+        raise UserError("the environment has no spec; make it with gymnasium.make")
+    try:
+        return spec.id, spec.to_json()
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(
+            f"the spec of {spec.id} cannot be written as JSON ({' '.join(str(error).split())[:200]}); make it, and its "
+            "wrappers, with arguments that are plain numbers, texts and lists"
+        ) from error
 
 
 def _box(space: gymnasium.spaces.Space | None, size: int) -> tuple[np.ndarray, np.ndarray]:

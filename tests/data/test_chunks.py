@@ -75,12 +75,30 @@ def test_the_store_deals_out_what_chunk_batch_makes(seed, lengths, chunk, more):
     idx = np.arange(len(store))
     out = chunk_batch(data, idx, n_step, 0.9)
     batch = store.batch(torch.from_numpy(idx))
-    np.testing.assert_allclose(batch.returns, out["rewards"][:, -1], rtol=1e-5, atol=1e-5)
+    ended = out["masks"] == 0
+    stop = np.where(ended.any(1), ended.argmax(1), n_step - 1) if more else np.full(len(idx), n_step - 1)
+    np.testing.assert_allclose(batch.returns, out["rewards"][idx, stop], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(batch.discounts, 0.9 ** out["valid"].sum(1) * out["masks"][:, -1], rtol=1e-5)
     np.testing.assert_array_equal(batch.next_observations, out["next_observations"][:, -1])
     np.testing.assert_array_equal(batch.actions, out["actions"][:, :chunk].reshape(len(idx), -1))
     np.testing.assert_array_equal(batch.valid, out["valid"][:, chunk - 1])
     np.testing.assert_array_equal(batch.valid_actions, np.repeat(out["valid"][:, :chunk], 2, axis=1))
+
+
+@pytest.mark.parametrize(
+    ("chunk", "n_step", "expected"),
+    [
+        (1, 1, [1.0, 2.0, 4.0, 8.0, 16.0]),
+        (1, 3, [2.0, 2.0, 12.0, 16.0, 16.0]),  # the second row ends the task: what the data do after it is not paid
+        (3, 3, [3.0, 6.0, 12.0, 16.0, 16.0]),  # a chunk is paid whole, as in the authors' code
+    ],
+)
+def test_rewards_after_a_true_end_inside_an_episode(chunk, n_step, expected):
+    data = random_data(0, [5])
+    data["rewards"], data["masks"] = np.array([1, 2, 4, 8, 16], "f4"), np.array([1, 0, 1, 1, 1], "f4")
+    store = TransitionStore(data, chunk=chunk, n_step=n_step, discount=0.5)
+    np.testing.assert_allclose(store.returns, expected, rtol=1e-6)
+    np.testing.assert_array_equal(store.discounts[:2] == 0, [n_step > 1, True])
 
 
 def test_sampling_is_seeded_and_reaches_every_row():

@@ -20,10 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from vgf.check import check_config
 from vgf.commands import COMMANDS
+from vgf.compose import with_own_preset
 from vgf.config import Config
 from vgf.language.rules import TEXT_RULES
 from vgf.methods import method_names
-from vgf.run import _OPEN_KEYS, _with_own_preset
+from vgf.run import _OPEN_KEYS
 
 sys.path.insert(0, str(ROOT / "docs"))
 import method_facts
@@ -39,7 +40,7 @@ def composed(*arguments: str) -> DictConfig:
     sweep = "-m" in arguments
     given = [word for word in arguments if word != "-m" and not word.startswith("hydra")]  # launchers are extras
     given = [re.sub(r"^([^\[]*?=[^,\[]*),.*", r"\1", word) if sweep else word for word in given]
-    given = [f"++{word}" if word.startswith(_OPEN_KEYS) else word for word in _with_own_preset(given)]
+    given = [f"++{word}" if word.startswith(_OPEN_KEYS) else word for word in with_own_preset(given)]
     ConfigStore.instance().store(name="schema", node=Config)
     with initialize_config_module("vgf.configs", version_base="1.3"):
         return compose("config", given)

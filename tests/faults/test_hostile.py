@@ -28,6 +28,7 @@ from vgf.language.heads import ValueHeads
 from vgf.language.loading import heads_path, heads_rows, load_heads, note_parts, open_reference, save_heads
 from vgf.language.models import find_model
 from vgf.language.rewards import load_reward
+from vgf.played import read_played
 from vgf.probe import read_probe
 from vgf.rundir import RunDirectory, read_auto_budget, read_config
 from vgf.scale import read_scale
@@ -148,6 +149,7 @@ IN_A_RUN: dict[str, Callable[[Path], Any]] = {
     "probe.npz": read_probe,
     "scale.json": read_scale,
     "auto_budget.json": lambda run: read_auto_budget(run, "qgf"),
+    "evaluations.json": read_played,
     "text.json": lambda run: vgf.language.loading.load_text(run, small_config()),
 }
 ALONE: dict[str, Callable[[Path], Any]] = {

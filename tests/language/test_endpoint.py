@@ -201,6 +201,13 @@ def test_a_dead_port_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(port) not in message
 
 
+@pytest.mark.parametrize("address", ["http://[::1/v1", "http://localhost:1/\u00fc/v1", "localhost:8000", "ftp://host"])
+def test_what_is_no_address_is_one_line(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("VGF_JUDGE_URL", address)
+    with pytest.raises(UserError, match="VGF_JUDGE_URL is not an address"):
+        scorer("endpoint:m")
+
+
 def test_settings_are_checked_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="needs a model: endpoint:MODEL"):
         scorer("endpoint")

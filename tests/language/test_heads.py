@@ -52,6 +52,10 @@ def test_rewards_that_are_all_the_same_teach_nothing() -> None:
     states, mask, rewards = _data()
     with pytest.raises(UserError, match="same value"):
         fit_heads(states, mask, torch.ones_like(rewards), layer=1)
+    only_held_out = torch.zeros_like(rewards)
+    only_held_out[-1] = rewards[-1]
+    with pytest.raises(UserError, match="that are learned from the same value"):
+        fit_heads(states, mask, only_held_out, layer=1)
     with pytest.raises(UserError, match="two prompts"):
         fit_heads(states[:1], mask[:1], rewards[:1], layer=1)
 

@@ -112,6 +112,18 @@ def test_the_best_is_the_best_of_moved_and_unmoved(policy: TextPolicy, name: str
     everything = torch.cat([generation.rewards, generation.twin_rewards], 1)
     torch.testing.assert_close(policy.score(best, policy.values.reward)[:, 0], everything.amax(1))
     assert (place < 8).all()
+    several, places = generation.best(3)
+    assert torch.equal(several.tokens[:, :1], best.tokens)
+    rewards = everything.gather(1, places)
+    assert (rewards[:, :-1] >= rewards[:, 1:]).all()
+
+
+def test_particles_that_did_not_move_are_there_once(policy: TextPolicy) -> None:
+    unmoved = policy.move(policy.batches(PROMPTS)[0], Budget(steps=0), 2, _method("hidden"))
+    count = unmoved.rewards.shape[1]
+    _, places = unmoved.best(count)
+    assert torch.equal(places.sort(1).values, torch.arange(count).expand_as(places))
+    assert torch.equal(unmoved.best(2 * count)[1][:, :count], places), "the others come after them"
 
 
 @pytest.mark.parametrize("kind", KINDS)

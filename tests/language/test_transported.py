@@ -65,6 +65,8 @@ def test_a_policy_selects_as_it_does_itself() -> None:
     assert several.shape[0] == 6
     cut = several[::3, : ids.shape[1]]
     assert torch.equal(cut, ids[:, : cut.shape[1]])
+    unmoved = moved.generate(**given, transport_budget=0, max_new_tokens=6, seed=3, num_return_sequences=3)
+    assert len(unmoved.unique(dim=0)) == 6, "no completion comes twice"
 
 
 def test_what_is_not_known_is_refused() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,8 +92,8 @@ def test_runs_that_differ_in_the_seed_are_one_group(tmp_path):
 
 def test_a_sweep_becomes_one_table(tmp_path):
     for env in ("maze-v0", "cube-v0"):
-        for seed in range(3):
-            rates = SWEEP | {("qgf", 0.02): 0.6 + 0.1 * seed}
+        for seed in range(5):
+            rates = SWEEP | {("qgf", 0.02): 0.6 + 0.1 * (seed % 3)}
             make_run(tmp_path / f"sweep/{env}/{seed}", rates, env=env, seed=seed)
     (tmp_path / "sweep/broken").mkdir()
     shutil.copy(tmp_path / "sweep/maze-v0/0/config.yaml", tmp_path / "sweep/broken/config.yaml")
@@ -100,15 +102,15 @@ def test_a_sweep_becomes_one_table(tmp_path):
     assert status == 0, text
     assert "left out: " in text
     assert "lacks the column 'budget'" in text
-    assert "6 runs; table: " in text
+    assert "10 runs; table: " in text
     with (tmp_path / "sweep/collect.csv").open() as file:
         rows = {(row["method"], row["budget"]): row for row in csv.DictReader(file)}
     assert set(rows) == {("qgf", "0"), ("qgf", "0.02"), ("best_of_n", "0")}  # configured points and references
     moved = rows["qgf", "0.02"]
-    assert (moved["environments"], moved["seeds"], moved["score"]) == ("2", "3", "success")
-    assert float(moved["mean"]) == pytest.approx(0.7)
-    assert float(moved["IQM"]) == pytest.approx(0.7)
-    assert 0.6 <= float(moved["low"]) < 0.7 < float(moved["high"]) <= 0.8
+    assert (moved["environments"], moved["seeds"], moved["score"]) == ("2", "5", "success")
+    assert float(moved["mean"]) == pytest.approx(0.68)
+    assert 0.6 < float(moved["low"]) < float(moved["IQM"]) < float(moved["high"]) < 0.8  # not the ends
+    assert (moved["lowest"], moved["highest"]) == ("0.6", "0.8")
     assert float(moved["P(better than reference)"]) == 1
     assert rows["qgf", "0"]["P(better than reference)"] == ""
     assert float(rows["best_of_n", "0"]["P(better than reference)"]) == 1  # than qgf's budget 0
@@ -117,12 +119,51 @@ def test_a_sweep_becomes_one_table(tmp_path):
     assert len({len(line) for line in table}) == 1
 
 
-def test_one_run_has_no_interval_over_runs(tmp_path):
-    make_run(tmp_path / "only", SWEEP)
-    assert run_main(["collect", str(tmp_path), "--csv", str(tmp_path / "t.csv")])[0] == 0
-    with (tmp_path / "t.csv").open() as file:
-        row = next(row for row in csv.DictReader(file) if row["budget"] == "0.02")
-    assert (row["mean"], row["low"], row["high"], row["P low"]) == ("0.8", "", "", "")
+def table_of(folder: Path) -> tuple[dict[tuple[str, str], dict[str, str]], str]:
+    """(method, budget) -> row, and what was printed."""
+    status, text = run_main(["collect", str(folder), "--csv", str(folder / "t.csv")])
+    assert status == 0, text
+    with (folder / "t.csv").open() as file:
+        return {(row["method"], row["budget"]): row for row in csv.DictReader(file)}, text
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 4])
+def test_few_runs_have_a_range_and_no_interval(tmp_path, seeds):
+    for seed in range(seeds):
+        make_run(tmp_path / f"{seed}", SWEEP | {("qgf", 0.02): 0.8 - 0.1 * seed}, seed=seed)
+    row = table_of(tmp_path)[0]["qgf", "0.02"]
+    assert [row[name] for name in ("low", "high", "P low", "P high")] == [""] * 4
+    assert (row["lowest"], row["highest"]) == (f"{0.8 - 0.1 * (seeds - 1):.4g}", "0.8")
+    assert row["P(better than reference)"] == "1"
+
+
+def test_a_methods_only_moved_budget_has_a_row_and_others_are_named(tmp_path):
+    only = {("vgf", 1.0): 0.6, ("bptt", 0.3): 0.4, ("bptt", 0.4): 0.5, ("reference", 0.0): 0.1, ("best_of_n", 0.0): 0.1}
+    for seed in range(2):
+        make_run(tmp_path / f"{seed}", only, seed=seed, method="reference")
+    rows, text = table_of(tmp_path)
+    assert set(rows) == {("vgf", "1 (the only one)"), ("reference", "0"), ("best_of_n", "0")}
+    assert rows["vgf", "1 (the only one)"]["P(better than reference)"] == "1"
+    assert "left out: bptt of all runs at 0.3, 0.4 (not at its configured budget" in text
+    assert text.count("left out") == 1
+
+
+def test_unmoved_points_that_sample_alike_are_not_compared(tmp_path):
+    rates = {("qgf", 0.0): 0.3, ("qgf", 0.02): 0.6, ("bptt", 0.0): 0.3, ("ifql", 0.0): 0.3, ("best_of_n", 0.0): 0.4}
+    make_run(tmp_path / "a", rates)
+    chance = {method: row["P(better than reference)"] for (method, budget), row in table_of(tmp_path)[0].items()
+              if budget == "0"}  # fmt: skip
+    assert chance == {"qgf": "", "bptt": "", "ifql": "", "best_of_n": "1"}
+
+
+def test_runs_whose_budget_was_chosen_for_each_are_one_row(tmp_path):
+    for seed, size in enumerate((0.02, 0.1)):
+        run = make_run(tmp_path / f"{seed}", SWEEP, seed=seed)
+        text = (run / "config.yaml").read_text().replace("budget: {", "budget: {auto: true, ")
+        (run / "config.yaml").write_text(text)
+        (run / "auto_budget.json").write_text(json.dumps({"qgf": {"size": size}}))
+    row = table_of(tmp_path)[0]["qgf", "0.02, 0.1"]
+    assert (row["seeds"], row["lowest"], row["highest"]) == ("2", "0.5", "0.8")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ import pytest
 
 from tests.command import run_main
 from tests.report.made_runs import SWEEP, make_run
-from vgf.report.compare import make_series
+from vgf.methods import method_names
+from vgf.report.palette import as_variable, styles
+from vgf.report.series import make_series
 from vgf.report.several import group_runs, read_run
 from vgf.stats import bootstrap_interval, success_interval
 
@@ -60,4 +62,26 @@ def test_more_curves_than_can_be_told_apart_are_refused(tmp_path):
     runs = [make_run(tmp_path / f"{n}", SWEEP, trainer=f"t{n}") for n in range(7)]
     status, text = run_main(["compare", *map(str, runs)])
     assert status == 2
-    assert "14 curves cannot be told apart" in text
+    assert "14 curves cannot be told apart (kinds of run: 7, methods: 2)" in text
+    assert "--methods qgf,best_of_n" in text or "--methods best_of_n,qgf" in text
+    assert run_main(["compare", *map(str, runs), "--methods", "qgf", "--out", str(tmp_path)])[0] == 0
+
+
+def test_one_run_is_shown_with_all_its_methods_in_their_usual_looks(tmp_path):
+    names = method_names()[:14]
+    run = make_run(tmp_path / "a", {(name, 0.1): 0.5 for name in names}, method="reference")
+    status, text = run_main(["compare", str(run), "--out", str(tmp_path)])
+    assert status == 0, text
+    page = (tmp_path / "compare.html").read_text()
+    assert all(as_variable(styles([name])[name].colour) in page for name in names)
+
+
+def test_methods_are_chosen_by_name(tmp_path):
+    run = make_run(tmp_path / "a", SWEEP)
+    status, text = run_main(["compare", str(run), "--methods", "qgf", "--out", str(tmp_path)])
+    assert status == 0, text
+    assert "qgf" in text
+    assert "best_of_n" not in text
+    status, text = run_main(["compare", str(run), "--methods", "qgf,vfg", "--out", str(tmp_path)])
+    assert status == 2
+    assert "no run was evaluated with 'vfg'; use " in text

@@ -12,12 +12,13 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from vgf.check import check_config
+from vgf.compose import with_own_preset
 from vgf.config import Config
 from vgf.results import page
 from vgf.results.grid import measures_of, runs_of
 from vgf.results.measure import STATISTICS
 from vgf.results.registry import experiments, names, read
-from vgf.run import _OPEN_KEYS, _with_own_preset
+from vgf.run import _OPEN_KEYS
 
 ROOT = Path(__file__).parents[2]
 each = pytest.mark.parametrize("name", names())
@@ -26,7 +27,7 @@ CHOSEN = {"qgf": 0.1, "vgf": 2.0, "best_of_n": 0.0}  # stands in for budgets tha
 
 @functools.cache
 def composed(*arguments: str) -> DictConfig:
-    given = [f"++{word}" if word.startswith(_OPEN_KEYS) else word for word in _with_own_preset(list(arguments))]
+    given = [f"++{word}" if word.startswith(_OPEN_KEYS) else word for word in with_own_preset(list(arguments))]
     ConfigStore.instance().store(name="schema", node=Config)
     with initialize_config_module("vgf.configs", version_base="1.3"):
         return compose("config", given)

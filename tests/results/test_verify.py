@@ -56,7 +56,10 @@ def test_an_experiment_from_its_file_to_its_verdict(experiments: Path, tmp_path:
     status, said = run_main(["verify", "tiny", *root])  # nothing is left to run
     assert (status, said.splitlines()[-1]) == (0, "tiny: 1 of 1 inside their recorded 95 % intervals")
     assert len(runner.history(tmp_path / "root" / "tiny")) == 1
+    evaluated = tmp_path / "root" / "more" / "history.jsonl"
+    evaluated.write_text(evaluated.read_text().replace('"commit": "', '"commit": "later'))
     main(["record", "more", *root])
+    assert read("more").expected.commit.startswith("later")  # type: ignore[union-attr]  # not that of what was trained
     assert read("more").expected.values["far"][0] > recorded.values["far"][0]  # type: ignore[union-attr]
 
     text = (experiments / "tiny.yaml").read_text()
@@ -69,6 +72,10 @@ def test_an_experiment_from_its_file_to_its_verdict(experiments: Path, tmp_path:
     status, said = run_main(["verify", "tiny", "--runs", str(tmp_path / "empty")])
     assert status == 1
     assert said.startswith("missing  far: ")
+    status, said = run_main(["verify", "tiny", "--runs", str(tmp_path / "absent")])
+    assert (status, said) == (
+        2, f"vgf: --runs {tmp_path / 'absent'} is no folder; it holds the run directories of tiny",
+    )  # fmt: skip
 
 
 def test_all_experiments_are_listed(experiments: Path):
@@ -141,6 +148,33 @@ def test_a_limit_stops_between_runs_and_the_next_call_goes_on(experiments: Path,
     assert runner.state([read("e")], tmp_path) == ["e: 2 runs ended in 0 min; 2 to go, next s1"]
     assert runner.run_missing(read, "e", tmp_path)
     assert len(started) == 4
+
+
+def test_only_runs_that_are_wanted_bring_the_runs_they_start_from(
+    experiments: Path, tmp_path: Path, started: list[str]
+):
+    written(experiments, PILOT, SEEDS)
+    whole = yaml.safe_load((experiments / "e.yaml").read_text())
+    copies = {"grid": {"seed": [0, 1, 2]}, "command": "python -m vgf.run run_dir=x{seed}", "copy": "e/s{seed}"}
+    (experiments / "f.yaml").write_text(yaml.safe_dump(whole | {"name": "f", "runs": [copies]}))
+    assert runner.run_missing(read, "f", tmp_path, only={"seed": "1"})
+    assert [command.split()[-1] for command in started] == ["run_dir=pilot", "run_dir=s1", "run_dir=x1"]
+
+
+@pytest.mark.parametrize(
+    ("only", "said"),
+    [
+        ({"sed": "0"}, r"e has no such key \(its keys: seed\).*'seed'"),
+        ({"seed": "9"}, "--only seed=9 leaves no run of e"),
+    ],
+)
+def test_only_that_fits_no_run_is_refused(
+    experiments: Path, tmp_path: Path, started: list[str], only: dict[str, str], said: str
+):
+    written(experiments, PILOT, SEEDS)
+    with pytest.raises(UserError, match=said):
+        runner.run_missing(read, "e", tmp_path, only=only)
+    assert started == []
 
 
 def test_only_those_runs_of_another_experiment_are_made_that_one_starts_from(

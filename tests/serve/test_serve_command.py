@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.command import run_main
+from vgf import UserError
+from vgf.serve import load
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi")
@@ -24,6 +26,7 @@ pytest.importorskip("fastapi")
         ([], "the following arguments are required: run"),
         (["x", "--prot", "1"], "unrecognized arguments: --prot 1"),
         (["x", "--port", "many"], "invalid int value"),
+        (["x", "--threads", "-1"], "invalid positive value: '-1'"),
     ],
 )
 def test_a_mistake_is_one_line(arguments: list[str], said: str) -> None:
@@ -56,3 +59,16 @@ def test_ctrl_c_stops_it(tiny_run: Path) -> None:
     finally:
         process.kill()
     assert (process.returncode, stderr.strip()) == (130, "vgf: stopped")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["myserver"], "myserver/info does not answer"),
+        (["http://localhost:1", "--requests", "0"], "--requests: invalid positive value: '0'"),
+        (["http://localhost:1", "--concurrent", "1", "-1"], "--concurrent"),
+    ],
+)
+def test_measuring_what_is_no_server_is_one_line(arguments: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        load.main(arguments)

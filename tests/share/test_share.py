@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import vgf
@@ -17,6 +18,8 @@ from tests.command import run_main
 from tests.serve.runs import save_text_run
 from tests.share.stand_in import Hub, serving_hub
 from vgf import Budget, UserError
+from vgf.rundir import RunDirectory, read_config
+from vgf.scoring import score_run
 from vgf.share.folder import SUFFIXES
 from vgf.share.pull import check_folder
 
@@ -53,6 +56,27 @@ def test_only_plain_files_leave_and_no_path_of_this_machine(tiny_run: Path, tmp_
     assert not any("training" in name for name in names)
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["data"]["folder"], config["run_dir"]) == ("~/.cache/vgf/data", f"runs/{tiny_run.name}")
+
+
+def test_a_budget_that_was_chosen_is_pushed_as_it_acts_and_the_machine_stays(tiny_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    settings["budget"]["auto"] = True
+    settings |= {"tracker": "tensorboard", "device": "cuda", "threads": 7}
+    settings["eval"]["processes"] = 7
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    (run / "auto_budget.json").write_text('{"qgf": {"auto": false, "steps": null, "size": 0.07, "radius": null}}')
+    folder = dry(run, tmp_path / "out")
+    pushed = read_config(folder)
+    assert (pushed.budget.auto, pushed.budget.size) == (False, 0.07)
+    assert (pushed.tracker, pushed.device, pushed.threads) == ("none", "auto", None)
+    assert "processes" not in (folder / "config.yaml").read_text()  # the default of whoever pulls
+    assert "Budget(size=0.07)" in (folder / "README.md").read_text()
+    (folder / "auto_budget.json").unlink()
+    np.testing.assert_array_equal(vgf.load(folder).act(OBS), vgf.load(run).act(OBS))
+    with pytest.raises(UserError, match=r"neither an environment nor probe.npz.*name one with env=..."):
+        score_run(pushed, RunDirectory(folder), None, torch.device("cpu"))
 
 
 def test_the_card_says_what_the_run_is(tiny_run: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from gymnasium import spaces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.command import run_main
 from vgf import UserError
 from vgf.config import Config
 from vgf.data import TransitionStore
@@ -244,3 +245,23 @@ def test_episodes_of_a_real_environment_depend_on_the_seed() -> None:
         episodes.append(np.stack(states))
     np.testing.assert_array_equal(episodes[0], episodes[1])
     assert (episodes[0] != episodes[2]).any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "folders"),
+    [
+        (["data.path=some/my walk.npz"], ["my_walk/default-seed0"]),
+        (["data.path=some/walk.npz", "seeds=2"], ["walk/default-seed0", "walk/default-seed1"]),
+        (["data.path=some/walk.npz", "trainer=fql"], ["walk/default-fql-seed0"]),
+        (["data.path=some/walk.npz", "env=Room-v0"], ["Room-v0/default-seed0"]),
+        ([], ["custom/default-seed0"]),
+    ],
+)
+def test_without_an_environment_runs_are_named_after_the_data(
+    settings: list[str], folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of the commands finds its data; what they leave behind is where a run would be."""
+    monkeypatch.chdir(tmp_path)
+    status, _ = run_main(["task=custom", "train.steps=1", *settings])
+    assert status == 2
+    assert sorted(str(path.relative_to("runs")) for path in Path("runs").glob("*/*")) == folders

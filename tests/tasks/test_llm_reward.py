@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,9 @@ def test_evaluating_again_trains_nothing(files: Path, run: Path) -> None:
     status, output = run_main(["mode=eval", f"run={run}", "eval.budgets=[0.2]", "text.controls=[]", "text.seeds=1"])
     assert status == 0, output
     assert "hidden" in output
+    with (run / "eval.csv").open(newline="") as file:
+        points = {(row["method"], row["budget"]) for row in csv.DictReader(file)}
+    assert {("hidden", "0.2"), ("hidden", "1"), ("tilt", "1"), ("best_of_n", "10")} <= points  # of this call and before
     assert heads == (run / "checkpoints" / "heads.safetensors").read_bytes()
 
 
@@ -141,6 +145,18 @@ def test_a_budget_chosen_by_the_judge_is_one_of_the_sweep_and_is_kept(run: Path)
     assert chosen in (0.0, 0.1, 0.5)
     assert f"budget=auto: size {chosen:g}" in output
     assert json.loads((run / "text.json").read_text())["picked"] == "auto"
+
+
+def test_a_run_trained_with_an_automatic_budget_acts_with_it(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    config = (copy / "config.yaml").read_text().replace("auto: false", "auto: true")
+    (copy / "config.yaml").write_text(config)
+    (copy / "auto_budget.json").write_text(
+        json.dumps({"hidden": {"auto": False, "steps": 4, "size": 0.37, "radius": None}})
+    )
+    assert vgf.load(copy).method.budget.size == 0.37
+    assert vgf.load(copy, method="gumbel").method.budget.size != 0.37
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from vgf import UserError
 from vgf.config import Config
 from vgf.data.formats import read_recording
 from vgf.data.recording import Recording
-from vgf.tasks.mujoco import DOMAINS, environment_factory, make_environment, prepare, transformed_rewards
+from vgf.tasks.mujoco import DOMAINS, environment_factory, make_environment, prepare, reward_map
 from vgf.tasks.mujoco_mazes import MAZES
 from vgf.tasks.mujoco_scores import SCALES, measure_random
 
@@ -224,6 +224,12 @@ def test_d4rl_and_mujoco_py_are_never_imported() -> None:
 def test_transformations_leave_the_recording_they_were_given(tmp_path: Path) -> None:
     recording: Recording = read_recording(save_hopper(tmp_path))
     before = recording.rewards.copy()
-    changed, _ = transformed_rewards(recording, "minus_one")
-    np.testing.assert_array_equal(changed.rewards, before - 1)
+    lowered, _ = reward_map(recording, "minus_one")
+    np.testing.assert_array_equal(lowered(recording.rewards), before - 1)
     np.testing.assert_array_equal(recording.rewards, before)
+
+
+@pytest.mark.parametrize(("rewards", "factor"), [("d4rl", 1000 / 7), ("raw", 1.0)])
+def test_the_problem_knows_what_was_done_to_its_rewards(tmp_path: Path, rewards: str, factor: float) -> None:
+    problem = prepare(configured("hopper-medium", save_hopper(tmp_path), rewards=rewards))
+    assert problem.rewards(np.ones(1)) == pytest.approx(factor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import ogbench.relabel_utils
@@ -125,3 +126,44 @@ def test_shards_are_the_same_transitions(tmp_path):
     assert len(batches[0] & batches[1]) > 0.4 * len(batches[0])
     everything = torch.cat([theirs.observations, theirs.actions, theirs.returns[:, None], theirs.discounts[:, None]], 1)
     assert batches[0] <= {tuple(row) for row in everything.numpy().round(4).tolist()}
+
+
+def small_shards(folder: Path, observations: int = 2) -> Config:
+    """Two episodes of four transitions in ``folder``, and a configuration that reads them."""
+    rng = np.random.default_rng(0)
+    widths = {"observations": observations, "actions": 2, "qpos": 2}
+    episodes = [{name: rng.uniform(-1, 1, (5, n)).astype("f4") for name, n in widths.items()} for _ in range(2)]
+    shards.write_shards(folder, episodes)
+    config = Config(env="pointmaze-medium-navigate-singletask-task1-v0")
+    config.data.path = str(folder)
+    return config
+
+
+def test_shards_are_found_in_the_home_folder(tmp_path, monkeypatch):
+    config = small_shards(tmp_path / "shards")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config.data.path = "~/shards"
+    assert len(prepare(config).train["actions"]) == 8
+
+
+def test_shards_of_another_environment_are_refused(tmp_path):
+    config = small_shards(tmp_path / "shards", observations=3)
+    with pytest.raises(
+        UserError, match=r"shards: observations have 3 entries, but pointmaze-medium-.* has 2; give the"
+    ):
+        prepare(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("transitions", 7, "is used whole, all 8 transitions; give data.transitions=null"),
+        ("sha256", "00", "data.sha256 is the sum of one file"),
+        ("source", "generate", "data.path is not used with data.source=generate"),
+    ],
+)
+def test_settings_that_shards_have_no_use_for_are_refused(tmp_path, key, value, said):
+    config = small_shards(tmp_path / "shards")
+    setattr(config.data, key, value)
+    with pytest.raises(UserError, match=said):
+        prepare(config)

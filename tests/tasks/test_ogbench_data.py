@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ogbench
+import ogbench as their_ogbench
 import pytest
 
+from vgf.config import Config
 from vgf.data.npz import cut_transitions, read_npz
 from vgf.errors import UserError
-from vgf.tasks import ogbench_data
+from vgf.tasks import ogbench, ogbench_data, ogbench_goals
 from vgf.tasks.ogbench_data import OFFICIAL, Resolved, known_datasets, resolve
 from vgf.tasks.ogbench_oracles import recipe_for
 
@@ -40,6 +41,10 @@ def _short_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
 def ask(folder: Path, dataset: str = MAZE, **more: Any) -> Resolved:
     usual = {"path": None, "transitions": None, "seed": 0, "processes": 1, "mirrors": [NOWHERE], "sha256": None}
     return resolve(dataset, folder=folder, **{**usual, **more})
+
+
+def files(found: Resolved) -> tuple[Path, Path | None, str]:
+    return found.train, found.validation, found.origin
 
 
 def touch(*paths: Path) -> None:
@@ -68,7 +73,7 @@ def test_generated_when_the_download_fails(tmp_path: Path, capfd: pytest.Capture
     assert int(held_out["terminals"].sum()) == 1
     assert len(cut_transitions(raw, 100)["actions"]) == len(raw["actions"]) == 5 * 21
     assert not np.array_equal(raw["observations"][:21], held_out["observations"])
-    theirs, _ = ogbench.make_env_and_datasets(f"{MAZE}-v0", dataset_path=str(made.train), dataset_only=True)
+    theirs, _ = their_ogbench.make_env_and_datasets(f"{MAZE}-v0", dataset_path=str(made.train), dataset_only=True)
     assert theirs["observations"].shape == (100, 2)
     manifest = json.loads(made.train.with_suffix(".json").read_text())
     assert manifest["recipe"]["name"] == MAZE
@@ -76,13 +81,31 @@ def test_generated_when_the_download_fails(tmp_path: Path, capfd: pytest.Capture
 
     # From now on it is found, also for fewer transitions; not for more, nor for another seed.
     for source in ("auto", "generate"):
-        assert ask(tmp_path, transitions=41, source=source) == made
+        assert files(ask(tmp_path, transitions=41, source=source)) == files(made)
     assert capfd.readouterr().err == ""
     more = ask(tmp_path, transitions=101, source="generate")
     assert more.train.name == f"{MAZE}-seed0-6ep.npz"
-    assert ask(tmp_path, transitions=3) == made
+    assert files(ask(tmp_path, transitions=3)) == files(made)
     for name, array in read_npz(more.train).items():
         np.testing.assert_array_equal(array[: 5 * 21], raw[name])
+
+
+@pytest.mark.usefixtures("_short_episodes")
+@pytest.mark.parametrize("task", [ogbench, ogbench_goals])
+@pytest.mark.parametrize("transitions", [41, None])
+def test_what_is_used_does_not_depend_on_what_the_cache_holds(tmp_path: Path, task: Any, transitions: int) -> None:
+    """Three or twelve episodes, and the one of each that validates, alone or in front of 31 and 3."""
+    names = {ogbench: f"{MAZE}-singletask-task1-v0", ogbench_goals: f"{MAZE}-v0"}
+    config, used = Config(env=names[task]), []
+    config.data.source, config.data.processes = "generate", 1
+    for folder, cached in (("empty", transitions), ("full", 31 * 20)):
+        config.data.folder = str(tmp_path / folder)
+        for config.data.transitions in (cached, transitions):
+            problem = task.prepare(config)
+        used.append([problem.train["observations"], problem.validation["observations"]])
+    assert "-31ep" in problem.origin
+    for fresh, cut in zip(*used, strict=True):
+        np.testing.assert_array_equal(fresh, cut)
 
 
 def test_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,14 +148,14 @@ def test_cache_prefers_official_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="could not be downloaded"):  # without its manifest it is not finished
         ask(tmp_path, source="download")
     touch(mine.with_suffix(".json"))
-    assert ask(tmp_path) == Resolved(mine, None, "generated")
+    assert files(ask(tmp_path)) == (mine, None, "generated")
     package = tmp_path / "home" / ".ogbench" / "data" / f"{MAZE}-v0.npz"
     touch(package)
     assert ask(tmp_path) == Resolved(package, None, "official")
     own, val = tmp_path / "ogbench" / f"{MAZE}-v0.npz", tmp_path / "ogbench" / f"{MAZE}-v0-val.npz"
     touch(own, val)
     assert ask(tmp_path) == Resolved(own, val, "official")
-    assert ask(tmp_path, source="generate") == Resolved(mine, None, "generated")
+    assert files(ask(tmp_path, source="generate")) == (mine, None, "generated")
 
 
 @pytest.mark.parametrize("source", ["auto", "path"])

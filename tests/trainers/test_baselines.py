@@ -23,7 +23,7 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "trainer"
 TRAINERS = [  # of control: those of text are in test_text_trainers.py
     name
     for name in sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-    if hasattr(importlib.import_module(f"vgf.trainers.{name}"), "objective")
+    if {"objective", "OnlineTrainer"} & vars(importlib.import_module(f"vgf.trainers.{name}")).keys()
 ]
 
 
@@ -94,6 +94,21 @@ def test_extras_afterwards_leave_the_run_as_it_is(tmp_path, finished):
     assert {k.split(".")[1] for k in new.keys() - old.keys()} == {"flow_map"}
 
 
+def test_an_extra_that_is_left_behind_is_named_and_not_called_trained(tmp_path, finished, capsys):
+    run("extras", tmp_path / "map", init=str(finished), net__extras=["flow_map"])
+    run("extras", tmp_path / "more", init=str(tmp_path / "map"), net__extras=["gradient"])
+    assert f"left behind: flow_map of init={tmp_path / 'map'}" in capsys.readouterr().out
+    trained = load_checkpoint(tmp_path / "more").manifest["trained"]
+    assert [name for name in trained if name.startswith("extras.")] == ["extras.gradient"]
+
+
+def test_better_actions_are_not_cloned_against_values_that_nobody_learned(tmp_path, finished):
+    run("extras", tmp_path / "more", init=str(finished), net__extras=["optimal"])
+    run("fql", tmp_path / "fql")
+    with pytest.raises(UserError, match=r"better than V\(s\), which init=.*fql has not learned"):
+        run("extras", tmp_path / "none", init=str(tmp_path / "fql"), net__extras=["optimal"])
+
+
 def test_networks_of_other_sizes_cannot_be_taken_over(tmp_path, finished):
     with pytest.raises(UserError, match=r"networks of another build .hidden 16, here 8"):
         run("extras", tmp_path / "c", init=str(finished), net__extras=["noisy"], net__hidden=8)
@@ -156,3 +171,15 @@ def test_noisy_path_of_a_flow_ends_in_its_law_and_forgets_its_start():
     assert end.mean().item() == pytest.approx(MEAN, abs=0.02)
     assert end.std().item() == pytest.approx(STD, abs=0.02)
     assert abs(torch.corrcoef(torch.cat([noise[0], end], 1).T)[0, 1].item()) < 4 / math.sqrt(rows)
+
+
+def test_a_policy_of_another_kind_is_not_taken_over(tmp_path):
+    run("fql", tmp_path / "fql", net__heads=10, net__policy_norm=False)
+    trainer = Trainer(configured("qam"), problem(), CPU, {})
+    fresh = {k: v.clone() for k, v in trainer.networks.state_dict().items()}
+    trainer.start_from(tmp_path / "fql")
+    theirs = load_checkpoint(tmp_path / "fql").networks
+    for name, value in trainer.networks.state_dict().items():
+        assert torch.equal(value, fresh[name] if name.startswith("policy.") else theirs[name]), name
+    assert {"flow", "q"} <= trainer.inherited
+    assert "policy" not in trainer.inherited

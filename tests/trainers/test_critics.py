@@ -11,11 +11,13 @@ from small import problem, small_config
 
 from vgf import Budget, transport
 from vgf.losses import expectile_loss, sql_loss
+from vgf.nets.extras import networks_for
 from vgf.trainers import critics
 from vgf.trainers.critics import CRITICS, frozen_value, transported_value
 from vgf.trainers.loop import Trainer
 from vgf.trainers.offline import objective
 from vgf.trainers.pieces import add_gradients, losses_of, pieces_of
+from vgf.transport import get_rule
 from vgf.transport.landscape import aggregate_heads
 
 CPU = torch.device("cpu")
@@ -86,17 +88,17 @@ def test_sarsa_bootstraps_with_the_action_the_data_played_next():
 
 
 @pytest.mark.parametrize(("moved_by", "value_aggregate"), [("online", "min"), ("target", "mean-0.5*std")])
-@pytest.mark.parametrize("rule", ["vgf", "qpilots_u", "best_of_n"])
+@pytest.mark.parametrize("rule", ["vgf", "qpilots_u", "qpilots_m", "best_of_n"])
 def test_td_values_moved_particles_by_the_target_critic(rule, moved_by, value_aggregate):
     td = {"rule": rule, "particles": 4, "steps": 2, "size": 0.1, "moved_by": moved_by, "alpha": 0.3}
-    changes = {f"train__td__{k}": v for k, v in td.items()}
+    changes = {f"train__td__{k}": v for k, v in td.items()} | {"net__extras": ["flow_map"]}
     nets, draw, config = fixture(train__critic="td", train__aggregate=value_aggregate, **changes)
     s = draw.batch.next_observations
     noise = draw.spare["critic"].view(8, 4, -1)
     mover = nets.critic if moved_by == "online" else nets.target_critic
     moved = transport(
         rule, s, noise, budget=Budget(2, 0.1), critic=mover, velocity=nets.velocity, aggregate="mean", alpha=0.3,
-        start_is_noise=True,
+        start_is_noise=True, **networks_for(get_rule(rule).options, nets.extras),
     ).particles  # fmt: skip
     with torch.no_grad():
         each = [aggregate_heads(nets.target_critic(s, moved[:, i]), value_aggregate) for i in range(4)]

@@ -16,7 +16,7 @@ from vgf import UserError
 from vgf.config import Config
 from vgf.problem import Problem
 from vgf.rundir import RunDirectory
-from vgf.trainers import loop, replay
+from vgf.trainers import loop, online, replay
 from vgf.trainers.offline import objective
 from vgf.trainers.terms import Draw
 
@@ -133,6 +133,18 @@ def test_without_bad_batches_skip_and_stop_are_the_same():
         for _ in range(5):
             assert trainer.advance() is not None
     assert all(torch.equal(t, state(trainers[1])[name]) for name, t in state(trainers[0]).items())
+
+
+def test_an_update_of_an_online_run_is_found_again(tmp_path):
+    config = config_of(trainer="online", online__steps=5)
+    run = RunDirectory(tmp_path)
+    run.claim(config)
+    with pytest.raises(UserError, match="not finite"):
+        online.train(config, spoiled(), run, CPU)
+    (kept,) = (tmp_path / "nonfinite").iterdir()
+    finding, losses = replay.replay(kept)
+    assert finding.tensors
+    assert losses["critic/loss"] == float("inf")
 
 
 @pytest.mark.parametrize("extras", [[], ["gradient", "noisy", "flow_map", "optimal"]])

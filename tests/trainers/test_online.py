@@ -10,11 +10,16 @@ import torch
 from small import Hall, problem, small_config
 
 from vgf import UserError
+from vgf.config import Config
 from vgf.data.buffer import ReplayBuffer, TwoStores
+from vgf.data.sharded_store import store_of
+from vgf.data.shards import ShardedData, split_episodes, write_shards
 from vgf.data.store import TransitionStore
 from vgf.evaluation import episode_seed
+from vgf.problem import RewardMap
 from vgf.rundir import RunDirectory
-from vgf.trainers.online import OnlineTrainer, train
+from vgf.tasks import custom, ogbench_goals
+from vgf.trainers.online import OnlineTrainer, require_playable, train
 
 CPU = torch.device("cpu")
 ONLINE = {"train__steps": 0, "online__steps": 60, "online__start": 10}
@@ -43,6 +48,20 @@ def test_the_replay_holds_what_the_environment_did():
         begin, finished = end, finished + 1
     assert trainer.player.last_episode["online/episodes"] == finished
     assert trainer.player.last_episode["online/transitions"] == rows
+
+
+def test_rewards_of_play_are_on_the_scale_of_the_data():
+    """The critic learns from both; the return that is told stays the environment's."""
+    plain = trainer_with()
+    mapped = dataclasses.replace(problem(), rewards=RewardMap(scale=10.0, shift=-3.0))
+    scaled = OnlineTrainer(small_config(**ONLINE), mapped, CPU)
+    for _ in range(9):  # before the first update
+        plain.advance(), scaled.advance()
+    rows = plain.replay.rows
+    last = plain.replay.episode_end[:rows] == torch.arange(rows)  # one reward, whatever n_step is
+    assert last.any()
+    torch.testing.assert_close(scaled.replay.returns[:rows][last], 10 * plain.replay.returns[:rows][last] - 3)
+    assert scaled.player.last_episode == plain.player.last_episode
 
 
 def test_no_update_before_the_start_and_one_a_step_after():
@@ -111,6 +130,36 @@ def test_a_task_without_an_environment(tmp_path):
     run = RunDirectory(tmp_path)
     with pytest.raises(UserError, match="trainer=online plays"):
         train(small_config(**ONLINE), dataclasses.replace(problem(), make_environment=None), run, CPU)
+
+
+def test_a_task_without_an_environment_is_refused_before_its_data_are_prepared():
+    with pytest.raises(UserError, match="trainer=online plays"):
+        require_playable(Config(env=None), custom)
+    require_playable(Config(env="Pendulum-v1"), custom)
+
+
+def test_goals_and_shards_are_refused(tmp_path):
+    """Goals before their data are prepared: that may take long."""
+    with pytest.raises(UserError, match="neither shards nor rows relabelled with goals are; use trainer=offline"):
+        require_playable(Config(env="pointmaze-medium-navigate-v0"), ogbench_goals)
+    data = problem().train | {"next_observations": np.roll(problem().train["observations"], -1, axis=0)}
+    keep = {name: column for name, column in data.items() if name not in ("rewards", "masks")}
+    folder = write_shards(tmp_path / "shards", split_episodes(keep)).folder
+    paid = ShardedData(folder, label=lambda d: d | {"rewards": d["terminals"], "masks": 1 - d["terminals"]})
+    sharded = dataclasses.replace(problem(), train=paid, store=store_of)
+    with pytest.raises(UserError, match="neither shards nor"):
+        train(small_config(**ONLINE), sharded, RunDirectory(tmp_path / "run"), CPU)
+
+
+@pytest.mark.parametrize(("offline", "expected"), [(0, [0, 20, 40]), (8, [8, 28, 48])])
+def test_evaluations_begin_where_the_environment_steps_do(tmp_path, monkeypatch, offline, expected):
+    """The last step is left to the evaluation of the finished run."""
+    played = []
+    monkeypatch.setattr("vgf.trainers.online.play_points", lambda _config, _run, policy, *_: played.append(policy.step))
+    changes = {"trainer": "online", "train__steps": offline, "online__eval_every": 20, "train__save_every": 30}
+    config = small_config(**ONLINE | changes)
+    assert train(config, problem(), RunDirectory(tmp_path), CPU) == offline + 60
+    assert played == expected
 
 
 def stores() -> tuple[TransitionStore, ReplayBuffer]:

@@ -18,7 +18,6 @@ from vgf.language.adapters import adapted_reference, adapter_facts, adapter_path
 from vgf.language.decoding import Sampling, decode
 from vgf.language.loading import load_heads, open_reference
 from vgf.language.reference import Reference
-from vgf.methods import budget_at
 from vgf.rundir import RunDirectory
 from vgf.trainers import distill, dpo, grpo, lora, value
 
@@ -75,6 +74,23 @@ def test_a_learnable_reward_is_learnt(tmp_path: Path, model: Path, trainer: str,
     assert not (run.path / "trainer").exists(), "no scratch files are left"
 
 
+def test_samples_of_one_length_have_no_heads_for_it(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in languages that are written without spaces."""
+    sampled = value._sampled
+
+    def one_word(*how: Any) -> dict[int, Any]:
+        return {k: part | {"lengths": torch.ones_like(part["lengths"])} for k, part in sampled(*how).items()}
+
+    monkeypatch.setattr(value, "_sampled", one_word)
+    config = text_config(model)
+    run = _run(tmp_path)
+    value.train(config, text_problem(config), run, CPU)
+    assert set(load_heads(run.path, CPU)) == {"heads", "tokens"}
+    assert "value heads (length): left out" in capsys.readouterr().out
+
+
 def test_examples_are_the_tokens_that_were_decoded(tmp_path: Path, model: Path) -> None:
     config = text_config(model, reference_share=0.5)
     problem, run = text_problem(config), _run(tmp_path)
@@ -93,19 +109,6 @@ def test_examples_are_the_tokens_that_were_decoded(tmp_path: Path, model: Path) 
     said = [sum(token == 3 for token in row["labels"]) for row in rows]
     assert sum(said[:32]) > 1.5 * sum(said[32:]), "the best come first, the plain ones after them"
     assert any(len(row["labels"]) and row["labels"][-1] != end for row in rows), "nothing is ended that was not"
-
-
-def test_what_moved_and_what_did_not_are_chosen_from_and_doubles_are_not(tmp_path: Path, model: Path) -> None:
-    config = text_config(model)
-    problem, run = text_problem(config), _run(tmp_path)
-    value.train(config, problem, run, CPU)
-    policy = lora.policy_on(problem.reference, config, problem, run.path)
-    generation = policy.move(policy.batches(problem.train_prompts)[0], None, 0, config)
-    chosen = distill._best(generation, 4)
-    rewards = torch.cat([generation.rewards, generation.twin_rewards], 1)
-    assert torch.equal(rewards.gather(1, chosen[:, :1]), rewards.amax(1, keepdim=True))
-    unmoved = policy.move(policy.batches(problem.train_prompts)[0], budget_at(config, 0.0), 0, config)
-    assert (distill._best(unmoved, 4) < 4).all(), "at budget 0 each particle is there once"
 
 
 def test_an_adapter_of_zeros_is_the_reference(tmp_path: Path, model: Path) -> None:
@@ -238,5 +241,10 @@ def test_trl_is_told_the_reward_that_selection_sees(tmp_path: Path, model: Path)
     texts = [text for text in batch.texts for _ in range(3)]
     told = lora.reward_function(problem)(text=texts, completion_ids=ids, completions=None, trainer_state=None)
     assert told == policy.score(samples, problem.reward).flatten().tolist()
+    answers = problem.reference.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    longest = max(range(len(answers)), key=lambda i: len(answers[i]))
+    stop = answers[longest][2]
+    cut = lora.reward_function(problem, [stop])(text=texts, completion_ids=ids)
+    assert cut[longest] == len(texts[longest]) + answers[longest].index(stop)
     rows = lora.prompt_rows(config, problem)
     assert rows["prompt"] == rows["text"] == problem.train_prompts

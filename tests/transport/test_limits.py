@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import SmallProblem, euler
 
-from vgf import Budget, transport
+from vgf import Budget, UserError, transport
 from vgf.transport import RULES
 
 few = settings(max_examples=25, deadline=None)
@@ -147,3 +148,23 @@ def test_jacobian_is_the_identity_where_the_velocity_ignores_the_particle(seed, 
         move("qgf", problem, start, Budget(size=size), **blind),
         move("qgf_jacobian", problem, start, Budget(size=size), **blind),
     )
+
+
+@pytest.mark.parametrize("steps", [2.0, np.float32(2), np.int64(2)])
+def test_whole_numbers_of_other_types_are_steps(steps):
+    budget = Budget(steps=steps)
+    assert budget == Budget(steps=2)
+    assert isinstance(budget.steps, int)
+
+
+@pytest.mark.parametrize("field", ["steps", "size", "radius"])
+@pytest.mark.parametrize("wrong", [math.nan, -1, "0.1", True, [1]])
+def test_what_is_no_budget_is_one_line(field, wrong):
+    with pytest.raises(UserError, match=rf"budget\.{field}=.* is not a budget"):
+        Budget(**{field: wrong})
+
+
+@pytest.mark.parametrize(("steps", "said"), [(1.5, "not a whole number"), (math.inf, "unbounded"), (1e9, "for ever")])
+def test_steps_are_countable(steps, said):
+    with pytest.raises(UserError, match=said):
+        Budget(steps=steps)

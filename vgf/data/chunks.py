@@ -38,7 +38,8 @@ def chunk_batch(data: Mapping[str, np.ndarray], idx: np.ndarray, length: int, di
     Returns:
         observations [B, S], actions [B, length, A]; rewards (discounted sums up to each row), masks,
         terminals, valid [B, length] and next_observations [B, length, S], frozen at episode ends.
-        ``[:, -1]`` of these is the n-step transition with n = length.
+        ``[:, -1]`` of these is the n-step transition with n = length. Sums do not stop at a mask of 0 inside the
+        episode: so the authors' code has it, see :class:`vgf.data.store.TransitionStore`.
     """
     idx = np.asarray(idx)
     rows = idx[:, None] + np.arange(length)  # [B, length]

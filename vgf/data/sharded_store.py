@@ -17,7 +17,8 @@ closes.
 
 **Exact resume.** Which rows are resident, and in which slot, is a function of the step and the seed alone: call
 ``seek(step)`` before each update, then ``sample`` as often as wanted. There is no state to save, and drawing for a
-log changes nothing.
+log changes nothing. The window may follow from the machine's free memory, so checkpoints keep the :func:`residency`
+and training goes on with the same one only.
 
 **Devices.** The window lives on the device; shards are read and prepared on the CPU and copied into their slots. Where
 all shards fit in the memory allowed, all are resident and nothing is ever swapped. Untested on CUDA.
@@ -30,6 +31,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +42,7 @@ from vgf.data.shards import ShardedData
 from vgf.data.store import Batch, Store, TransitionStore
 from vgf.errors import UserError
 
-__all__ = ["Schedule", "ShardedStore", "store_of"]
+__all__ = ["Schedule", "ShardedStore", "require_residency", "residency", "store_of"]
 
 _NEEDED = ("observations", "actions", "rewards", "masks", "terminals", "next_observations")
 _CPU_MEMORY_GB = 1.0
@@ -223,6 +225,31 @@ class _Slots:
         drawn = torch.randint(self._total, (size,), generator=generator, device=self._store.device)
         slots = torch.searchsorted(self._ends, drawn, right=True)
         return self._store.batch(drawn + self._shift[slots]), slots
+
+
+def residency(store: Store) -> dict[str, int | None] | None:
+    """What decides, besides step and seed, which shards are resident: JSON values; None for a store in memory."""
+    if not isinstance(store, ShardedStore):
+        return None
+    schedule, shards = store.schedule, len(store.schedule.rows)
+    swap_every = schedule.swap_every if schedule.window < shards else None  # nothing is ever swapped
+    return {"shards": shards, "resident": schedule.window, "swap_every": swap_every}
+
+
+def require_residency(store: Store, manifest: Mapping[str, Any], run_dir: Path) -> None:
+    """Raise a UserError where a checkpoint's manifest has another :func:`residency`; early versions wrote none."""
+    ours = residency(store)
+    theirs = manifest.get("residency", ours)
+    if ours == theirs:
+        return
+    there, here = (
+        ", ".join(f"{name} {value}" for name, value in one.items()) if one else "data in memory"
+        for one in (theirs, ours)
+    )
+    raise UserError(
+        f"{run_dir} was trained with {there}, here it would be {here}; give data.memory_gb and data.swap_every as they "
+        "were, or choose another run_dir=..."
+    )
 
 
 def store_of(data: Mapping[str, np.ndarray], **options: Any) -> Store:

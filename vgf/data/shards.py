@@ -21,7 +21,6 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -29,20 +28,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vgf.data.npz import read_npz, regular
+from vgf.data.npz import read_npz
+from vgf.data.shard_reader import COMMAND, MANIFEST, VERSION, Arrays, ShardedColumn, ShardedData, file_name
 from vgf.errors import UserError
 from vgf.files import is_plain_name, writing
 
 __all__ = ["ShardedColumn", "ShardedData", "main", "split_episodes", "write_shards"]
 
-Arrays = dict[str, np.ndarray]
-
-_VERSION = 1
-_MANIFEST = "manifest.json"
 _FLOAT32 = {"observations", "actions", "rewards", "masks"}
-_SHIFTED = {"next_observations": "observations", "terminals": "terminals"}  # transitions have them from the next row
-_AGAIN = "the shards are damaged or incomplete; write them again"
-_COMMAND = "python -m vgf.data.shards"
+_FROM_NEXT_ROW = ("next_observations", "terminals")  # what transitions have of the row after them
 
 
 def split_episodes(data: Mapping[str, np.ndarray]) -> Iterator[Arrays]:
@@ -58,7 +52,7 @@ def split_episodes(data: Mapping[str, np.ndarray]) -> Iterator[Arrays]:
     _require_columns(data)
     ends = np.union1d(np.flatnonzero(data["terminals"]) + 1, [len(data["terminals"])])
     for begin, end in pairwise((0, *ends.tolist())):
-        episode = {k: v[begin:end] for k, v in data.items() if k not in _SHIFTED}
+        episode = {k: v[begin:end] for k, v in data.items() if k not in _FROM_NEXT_ROW}
         if "next_observations" in data:
             following = data["next_observations"][begin:end]
             if not np.array_equal(following[:-1], episode["observations"][1:]):
@@ -109,15 +103,15 @@ def write_shards(
             whole = {name: np.concatenate([episode[name] for episode in held]) for name in held[0]}
             with writing("the shards", folder):
                 for name, array in whole.items():
-                    _write(temporary / _file_name(len(shards), name), partial(np.save, arr=array))
+                    _write(temporary / file_name(len(shards), name), partial(np.save, arr=array))
             lengths = [len(episode["actions"]) - 1 for episode in held]
             shards.append({"rows": sum(lengths), "episodes": len(lengths), "longest": max(lengths)})
             columns = {name: {"shape": a.shape[1:], "dtype": a.dtype.str} for name, a in whole.items()}
         if not shards:
             raise UserError(f"there are no episodes to write to {folder}")
-        manifest = {"version": _VERSION, "source": source, "columns": columns, "shards": shards}
+        manifest = {"version": VERSION, "source": source, "columns": columns, "shards": shards}
         with writing("the shards", folder):
-            _write(temporary / _MANIFEST, lambda file: file.write(json.dumps(manifest, indent=1).encode()))
+            _write(temporary / MANIFEST, lambda file: file.write(json.dumps(manifest, indent=1).encode()))
             os.rename(temporary, folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -178,154 +172,9 @@ def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.fsync(file.fileno())
 
 
-def _file_name(shard: int, column: str) -> str:
-    return f"{shard:05d}.{column}.npy"
-
-
-class ShardedData(Mapping[str, Any]):
-    """An open folder of shards: a mapping of column names to lazy columns of *regular* transitions, as in ``npz.py``.
-
-    Args:
-        folder: made by :func:`write_shards`.
-        label: turns the transitions of one shard, as it is read, into those to train on; a task adds its rewards and
-            masks here. Lazy columns are as stored.
-
-    Attributes:
-        rows: transitions of every shard [shards], int64.
-        longest: the longest episode of every shard [shards].
-        source: where the data came from.
-
-    Raises:
-        UserError: no such folder, a file is missing or damaged, or another version wrote it.
-    """
-
-    def __init__(self, folder: Path, label: Callable[[Arrays], Arrays] | None = None) -> None:
-        self.folder = Path(folder)
-        self.label = label
-        path = self.folder / _MANIFEST
-        manifest = _read_manifest(path)
-        try:
-            self.source = str(manifest["source"])
-            self.rows, self.episodes, self.longest = (
-                np.array([shard[key] for shard in manifest["shards"]], dtype=np.int64)
-                for key in ("rows", "episodes", "longest")
-            )
-            self._kinds = {k: (tuple(v["shape"]), np.dtype(v["dtype"])) for k, v in manifest["columns"].items()}
-            complete = {"observations", "actions", "terminals"} <= self._kinds.keys() and bool(self.rows.min() > 0)
-            complete = complete and all(is_plain_name(name) for name in self._kinds)  # they become names of files
-        except (KeyError, TypeError, ValueError, AttributeError):
-            complete = False
-        if not complete:
-            raise UserError(f"{path} does not say what the shards hold; {_AGAIN}")
-        for shard in range(len(self.rows)):
-            for name in self._kinds:
-                self._open(shard, name, mapped=True)  # checks header and size, reads no rows
-
-    def __getitem__(self, name: str) -> ShardedColumn:
-        stored = _SHIFTED.get(name, name)
-        shape, dtype = self._kinds[stored]
-        return ShardedColumn(
-            self,
-            stored,
-            int(name in _SHIFTED),
-            (int(self.rows.sum()), *shape),
-            np.dtype("f4") if name == "terminals" else dtype,
-        )
-
-    def __iter__(self) -> Iterator[str]:
-        return iter((*self._kinds, "next_observations"))
-
-    def __len__(self) -> int:
-        return len(self._kinds) + 1
-
-    def shard(self, index: int) -> Arrays:
-        """Read one shard into memory as regular transitions, labelled. Plain reads: no mapped pages pile up.
-
-        Raises:
-            UserError: the shard is damaged.
-        """
-        raw = {name: self._open(index, name) for name in self._kinds}
-        self._ends(index, raw["terminals"])
-        data = regular(raw)
-        return self.label(data) if self.label else data
-
-    def gather(self, column: str, shard: int, rows: np.ndarray, shift: int) -> np.ndarray:
-        """What ``column`` holds ``shift`` rows after the transitions ``rows`` of a shard; reads those rows only."""
-        ends = self._ends(shard, self._open(shard, "terminals"))
-        episode = np.searchsorted(ends - np.arange(len(ends)), rows, side="right")
-        return self._open(shard, column, mapped=True)[rows + episode + shift]
-
-    def _ends(self, shard: int, terminals: np.ndarray) -> np.ndarray:
-        ends = np.flatnonzero(terminals)
-        if len(ends) != self.episodes[shard] or not terminals[-1]:
-            raise UserError(f"{self.folder / _file_name(shard, 'terminals')} does not fit {_MANIFEST}; {_AGAIN}")
-        return ends
-
-    def _open(self, shard: int, name: str, *, mapped: bool = False) -> np.ndarray:
-        path = self.folder / _file_name(shard, name)
-        shape, dtype = self._kinds[name]
-        try:
-            array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-            if not isinstance(array, np.ndarray):
-                raise ValueError("it is an archive, not one array")
-        except FileNotFoundError:
-            raise UserError(f"{path} is missing; {_AGAIN}") from None
-        except Exception as error:  # NumPy raises many kinds on bytes it does not like
-            raise UserError(f"{path} cannot be read ({' '.join(str(error).split())[:200]}); {_AGAIN}") from error
-        if array.shape != (self.rows[shard] + self.episodes[shard], *shape) or array.dtype != dtype:
-            raise UserError(f"{path} holds {list(array.shape)} {array.dtype}, not what {_MANIFEST} says; {_AGAIN}")
-        return array
-
-
-@dataclass(frozen=True)
-class ShardedColumn:
-    """One column over all shards, [rows, ...]; indexing with rows or a slice reads those rows only."""
-
-    data: ShardedData
-    stored: str
-    shift: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: int | slice | np.ndarray) -> np.ndarray:
-        wanted = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows)
-        if wanted.size and (wanted.min() < -len(self) or wanted.max() >= len(self)):
-            raise IndexError(f"row {wanted.max()} of a column of {len(self)} rows")
-        flat = wanted.reshape(-1) % len(self)
-        ends = np.cumsum(self.data.rows)
-        shards = np.searchsorted(ends, flat, side="right")
-        out = np.empty((flat.size, *self.shape[1:]), self.dtype)
-        for shard in np.unique(shards).tolist():
-            here = shards == shard
-            local = flat[here] - (ends[shard] - self.data.rows[shard])
-            out[here] = self.data.gather(self.stored, shard, local, self.shift)
-        return out.reshape(*wanted.shape, *self.shape[1:])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[:].astype(dtype or self.dtype, copy=False)
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{path.parent} is no folder of shards: it has no {_MANIFEST}; make one with {_COMMAND}"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())[:200]}); {_AGAIN}") from error
-    version = manifest.get("version") if isinstance(manifest, dict) else None
-    if version != _VERSION:
-        raise UserError(f"{path} has version {version}, this program reads {_VERSION}; write the shards again")
-    return manifest
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make a folder of shards from npz files; returns the exit status."""
-    parser = argparse.ArgumentParser(prog=_COMMAND, description="Make a folder of shards from npz files.")
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Make a folder of shards from npz files.")
     parser.add_argument("source", nargs="+", type=Path, help="npz file in OGBench's layout")
     parser.add_argument("folder", type=Path, help="new folder")
     parser.add_argument("--rows", type=int, default=250_000, help="transitions in a shard, at most")

@@ -82,8 +82,11 @@ class TransitionStore:
         data: arrays of regular transitions, see :func:`vgf.data.chunks.chunk_batch`.
         chunk: H, actions in a particle.
         n_step: rewards summed before bootstrapping, >= chunk. Past an episode's end the sum stops
-            at its last transition and the bootstrap is discounted by the steps really taken
-            (a deviation from the authors' code only for n_step > chunk, which it does not have).
+            at its last transition and the bootstrap is discounted by the steps really taken.
+            Nothing is bootstrapped where one of the n masks is 0, a true end of the task. Data may go on
+            after it (OGBench's do after success). With n_step = chunk the rewards of the whole chunk
+            are summed even so, as in the authors' code. With n_step > chunk, which it does not
+            have, the sum stops with the first transition whose mask is 0.
         discount: gamma in [0, 1].
         device: where the arrays live.
 
@@ -111,7 +114,7 @@ class TransitionStore:
         longest = int(np.bincount(ends).max())
         if chunk > longest:
             raise UserError(f"train.chunk={chunk} is longer than every episode of the data (longest: {longest} steps)")
-        n_step = min(n_step, longest)  # sums stop where episodes end
+        beyond_chunk, n_step = n_step > chunk, min(n_step, longest)  # sums stop where episodes end
         self.rows = len(data["actions"])
         self.chunk = chunk
         self.device = torch.device(device)
@@ -128,7 +131,8 @@ class TransitionStore:
             }
             out = chunk_batch(slim, idx, n_step, discount)
             steps = out["valid"].sum(1)
-            columns["returns"].append(out["rewards"][:, -1])
+            stop = _first_true_end(out["masks"]) if beyond_chunk else -1
+            columns["returns"].append(out["rewards"][np.arange(len(idx)), stop])
             columns["discounts"].append(discount**steps * out["masks"][:, -1])
             columns["steps"].append(steps)
             columns["valid"].append(out["valid"][:, :chunk])
@@ -178,6 +182,12 @@ class TransitionStore:
             return self.actions[first]
         rows = (first[:, None] + torch.arange(self.chunk, device=self.device)).clamp_max(self.rows - 1)
         return self.actions[rows].flatten(1)
+
+
+def _first_true_end(masks: np.ndarray) -> np.ndarray:
+    """Where rows of masks [B, n] are first 0; n - 1 for rows that nowhere are: [B] int64."""
+    ended = masks == 0
+    return np.where(ended.any(axis=1), ended.argmax(axis=1), masks.shape[1] - 1)
 
 
 _COLUMNS = ("observations", "actions", "rewards", "masks", "terminals", "next_observations")

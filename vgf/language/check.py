@@ -10,7 +10,7 @@ from vgf.errors import UserError
 from vgf.language.decoding import Sampling
 from vgf.language.limits import Limits
 from vgf.language.rules import TEXT_RULES, get_text_rule
-from vgf.methods import budget_at, knob_of, load_method, method_names
+from vgf.methods import check_budgets, knob_of, load_method, method_names
 from vgf.speed import choose
 from vgf.transport.steps import STEPS
 
@@ -49,6 +49,11 @@ def check_text(config: Any) -> None:
             raise UserError(f"text.{key}={value} is out of range; it must be at least {low}")
     if config.text.finetune.reference_share >= 1:
         raise UserError("text.finetune.reference_share must be below 1: it is the share of plain samples")
+    if config.mode == "train" and config.trainer == "distill" and config.budget.auto:
+        raise UserError(
+            "trainer=distill trains at a budget that is named: the judge, which budget=auto asks, is kept from "
+            "training; set budget.size=..., and use budget=auto with mode=eval"
+        )
     choose("text.dtype", config.text.dtype, ("auto", "float32", "bfloat16"))
     Sampling(config.text.new_tokens, config.text.temperature, config.text.top_k, config.text.top_p)
     Limits(config.text.limits.changed, config.text.limits.nll_rise)
@@ -60,8 +65,7 @@ def check_text(config: Any) -> None:
     if config.transport.step is not None:
         choose("transport.step", config.transport.step, tuple(STEPS))
     knob_of(config)
-    for knob in config.eval.budgets or []:
-        budget_at(config, knob)
+    check_budgets("eval.budgets", config, config.eval.budgets or [])
     for name in config.text.controls:
         if name not in _CONTROLS:
             get_text_rule(load_method(name).transport.rule)

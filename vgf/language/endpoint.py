@@ -64,8 +64,7 @@ class EndpointJudge:
                 f"the judge endpoint:{model} needs its server's address: set {_URL_NAMES[0]} (or {_URL_NAMES[1]}), "
                 "for instance to http://localhost:8000/v1"
             )
-        parts = urllib.parse.urlsplit(base)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        if not _is_address(base):
             raise UserError(f"{self._variable} is not an address; it must begin with http:// or https:// and a host")
         if not re.fullmatch(r"[!-~]*", self._key):  # urllib would print it
             raise UserError(f"{self._key_variable} holds a character that no key has, such as a space or a line break")
@@ -184,3 +183,12 @@ def _message_of(error: urllib.error.HTTPError) -> str:
     except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException):
         said = error.reason
     return (str(said).strip().splitlines() or [""])[0][:200]
+
+
+def _is_address(text: str) -> bool:
+    """Whether urllib can send a request there."""
+    try:
+        parts = urllib.parse.urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc) and text.isascii()

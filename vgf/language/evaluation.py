@@ -176,7 +176,8 @@ class _Batch:
         self.bar = None  # the judge's score of each prompt's chosen completion, [B, 1]
         if chosen is not None:
             answers = list(chosen[prompts.first : prompts.first + len(prompts.texts)])
-            self.bar = torch.tensor(judges["gold"](list(prompts.texts), answers)).unsqueeze(1)
+            scores = judges["gold"](list(prompts.texts), answers)
+            self.bar = torch.tensor(scores, device=unmoved.twin_rewards.device).unsqueeze(1)
         self.twin_scores = self._scores(unmoved.twins, unmoved.twin_rewards)
 
     def scores(self, generation: Generation) -> dict[str, Tensor]:

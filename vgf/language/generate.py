@@ -81,9 +81,11 @@ class Transported:
 
         Args:
             input_ids, attention_mask: [B, P], as a tokenizer gives them, padded on either side.
-            transport_budget: a budget, or a number for the method's knob; None: as configured; 0: the model alone.
+            transport_budget: a budget, or a number for the method's knob; None: as configured; 0: the model's own
+                samples, of which a source with a reward still selects.
             max_new_tokens, temperature, top_k, top_p: as in transformers; ``do_sample=False`` is temperature 0.
-            num_return_sequences: R; the R completions of highest reward, or with nothing to select by, R particles.
+            num_return_sequences: R; the R completions of highest reward, or with nothing to select by, R particles. The
+                same text comes twice only where fewer than R differ.
             particles: decoded a prompt, moved and unmoved each, before the reward selects; None: as configured.
             seed: of the noise; the same arguments give the same tokens.
 
@@ -110,9 +112,7 @@ class Transported:
         if budget is not None and not isinstance(budget, Budget):
             budget = budget_at(method, budget)
         if self.selects:
-            done = policy.move(prompts, budget, seed, method)
-            rewards = torch.cat([done.rewards, done.twin_rewards], 1)  # [B, 2N]
-            samples = done.moved.beside(done.twins)[rewards.topk(num_return_sequences, 1).indices]
+            samples, _ = policy.move(prompts, budget, seed, method).best(num_return_sequences)
         else:
             samples = policy.sample(prompts, budget, seed, method)[_first(prompts, num_return_sequences)]
         return _joined(input_ids, samples)

@@ -119,11 +119,14 @@ def fit_heads(
     if kept < 1:
         raise UserError("value heads need samples of two prompts or more, to hold some out")
     _require_finite(states, mask, rewards)
-    if not rewards.std() > 0:
-        raise UserError("the reward gives every reference sample the same value; there is nothing to learn from")
     targets = rewards.unsqueeze(-1).expand(mask.shape)
     x, y = states[:kept][mask[:kept]], targets[:kept][mask[:kept]]  # [M, width], [M]
     x_out, y_out = states[kept:][mask[kept:]], targets[kept:][mask[kept:]]
+    if not y.std() > 0:
+        raise UserError(
+            f"the reward gives every sample of the {kept} prompts that are learned from the same value; "
+            "there is nothing to learn from: use more prompts (text.heads.prompts) or a reward that tells more apart"
+        )
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

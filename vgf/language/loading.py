@@ -29,6 +29,7 @@ from vgf.language.reference import Reference
 from vgf.language.rewards import load_reward
 from vgf.language.scorers import names_code, scorer
 from vgf.methods import load_method
+from vgf.rundir import as_chosen
 
 __all__ = [
     "heads_path",
@@ -162,6 +163,8 @@ def load_text(
 ) -> TextPolicy:
     """The policy of a language run: reference, reward and heads as it was trained with.
 
+    Trained with ``budget=auto`` it acts with what was chosen.
+
     Raises:
         UserError: a part of it cannot be found any more, or is damaged; or its reward is a function of a module and
             ``trust`` is False: the run may be a stranger's, and importing a module runs its code.
@@ -184,7 +187,8 @@ def load_text(
         else load_reward("reward", run_dir / kept, device, precision(config), config.text.reward.max_length)
     )
     heads = load_heads(run_dir, device)
-    chosen = load_method(method) if isinstance(method, str) else method or config
+    method = as_chosen(run_dir, config) if method is None else method
+    chosen = load_method(method) if isinstance(method, str) else method
     values = Values(reward, heads.get("heads"), heads.get("tokens"))
     return text_policy(config, open_reference(config, device), values, chosen)
 

@@ -67,9 +67,14 @@ class Generation:
     seconds: float
     law: bool = True
 
-    def best(self) -> tuple[Samples, Tensor]:
-        """The completion of highest reward, moved or not, as [B, 1, T], and its place among the 2N, [B, 1]."""
-        chosen = torch.cat([self.rewards, self.twin_rewards], 1).argmax(1, keepdim=True)
+    def best(self, count: int = 1) -> tuple[Samples, Tensor]:
+        """The completions of highest reward, moved or not, as [B, count, T], and their places among the 2N, [B, count].
+
+        A twin that its particle did not move away from comes after all others: the same text is not taken twice.
+        """
+        same = (self.moved.tokens == self.twins.tokens).all(-1)  # [B, N]
+        rewards = torch.cat([self.rewards, self.twin_rewards.masked_fill(same, -torch.inf)], 1)
+        chosen = rewards.argsort(dim=1, descending=True, stable=True)[:, :count]
         return self.moved.beside(self.twins)[chosen], chosen
 
 

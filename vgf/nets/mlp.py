@@ -1,13 +1,14 @@
 """Multi-layer perceptron, one or an ensemble of E: every layer is one (batched) matmul.
 
-Layer order and initialisation follow the authors' Flax code: dense, GELU, LayerNorm;
-weights uniform by fan average (Glorot), biases zero; the last layer is linear.
+Dense, activation, LayerNorm in this order, as in OGBench's and FQL's Flax code, on which QAM's builds; weights uniform
+by fan average (Glorot), biases zero; the last layer is linear.
 
 ``MLP.given`` is partial evaluation: the perceptron for many rows that share their first inputs (N particles of one
 observation), without computing again for each of them what these inputs alone decide.
 
-Deviation: exact GELU where Flax uses the tanh approximation (they differ by less than 5e-4; on a
-CPU the exact one is four times faster).
+Deviations: VGF's code (utils/networks.py, ``ln_first``) and QGF's (read in a public copy, Sjtu-hyg/qgf) normalise
+*before* the activation, the latter not in the flow's last hidden layer. Exact GELU where Flax uses the tanh
+approximation (they differ by less than 5e-4; on a CPU the exact one is four times faster).
 """
 
 from __future__ import annotations
@@ -181,7 +182,8 @@ def _narrow(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def time_embedding(t: Tensor, features: int = 16) -> Tensor:
     """Sinusoidal embedding of flow time: t [K, 1] in [0, 1] -> [K, features].
 
-    Angles t * 1e4 * w, w from 1 down to 1e-4 in geometric steps; sines, then cosines (QGF's code).
+    Angles t * 1e4 * w, w from 1 down to 1e-4 in geometric steps; sines, then cosines. Deviation: QGF's code puts
+    cosines first and stops one step short, at 1e-4 ** (7/8). VGF's gives the network t itself.
     """
     half = features // 2
     w = torch.exp(torch.arange(half, dtype=t.dtype, device=t.device) * (-math.log(1e4) / (half - 1)))

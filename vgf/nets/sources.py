@@ -6,7 +6,7 @@ Whatever carries the noise, transport rules see a velocity and a number of Euler
 ``gaussian``       N(mu(s), sigma(s)^2): the straight path from x_0 to mu + sigma x_0 has the velocity
                    mu + (sigma - 1) x_0 with x_0 = (x - t mu) / (1 - t + t sigma); any number of steps is exact
 ``one_step``       a map a = g(s, x_0) (FQL): v = g(s, x) - x            one step
-``deterministic``  a = mu(s), whatever the noise (ReBRAC): v = mu(s) - x    one step
+``deterministic``  a = tanh(mu(s)), whatever the noise (ReBRAC): v = a - x    one step
 
 ``prepared_velocity()`` binds the observations, each for N rows of x, and leaves a function of x and t: what the
 parameters decide is computed once, and what the observation alone decides not again for every particle and step.

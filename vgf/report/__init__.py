@@ -1,7 +1,7 @@
 """The report of a run: a table for the terminal, ``curve.png`` and ``report.html``, from the run directory's files.
 
 eval.csv -> episodes -> points -> terminal_table, draw_curve, write_html
-                        config.yaml, metrics.jsonl, environment.txt ---^
+      config.yaml, metrics.jsonl, environment.txt, evaluations.json ---^
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from vgf.files import atomic_path, atomic_write_text
+from vgf.played import read_played
+from vgf.report.conditions import COMMON_EPISODES, episodes_note, settings_notes
 from vgf.report.curves import draw_curve
 from vgf.report.episodes import read_evaluations
 from vgf.report.facts import read_facts
@@ -67,7 +69,7 @@ def write_report(run_dir: Path, *, title: str, configured: Configured, played: b
         points = with_measurements(summary, read_measurements(run_dir))
     else:
         points = unplayed(read_measurements(run_dir), knobs=knobs)
-    lines = [terminal_table(points, configured=configured)]
+    lines = [terminal_table(points, configured=configured), *_warnings(latest(points), run_dir, configured)]
     jobs: dict[str, Callable[[], None]] = {
         "curve.png": partial(_write_curve, run_dir, points, title=title, configured=configured),
         "report.html": partial(write_html, run_dir, points, title=title, configured=configured),
@@ -79,6 +81,14 @@ def write_report(run_dir: Path, *, title: str, configured: Configured, played: b
             reason = " ".join(str(error).split()) or "no reason given"
             lines.append(f"warning: {name} was not written ({type(error).__name__}: {reason})")
     return "\n".join(lines)
+
+
+def _warnings(points: Sequence[Point], run_dir: Path, configured: Configured) -> list[str]:
+    """What keeps the lines of the table from being compared with one another."""
+    conditions = read_played(run_dir)
+    episodes = episodes_note(points, conditions)
+    differing = [] if episodes == COMMON_EPISODES else [episodes]
+    return [f"note: {text}" for text in (*differing, *settings_notes(points, conditions, configured))]
 
 
 def _write_curve(run_dir: Path, points: Sequence[Point], *, title: str, configured: Configured) -> None:

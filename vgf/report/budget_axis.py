@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
+from vgf.methods import same_budget
 from vgf.report.palette import MUTED
 
 __all__ = ["KNOBS", "BudgetAxis", "budget_axis", "budget_ticks"]
@@ -48,7 +49,7 @@ def budget_ticks(ax: Axes, axis: BudgetAxis, budgets: Sequence[float], configure
         return
     span = axis.span(budgets)
     names = {0.0: "reference"}
-    for budget in (b for b in budgets if configured is not None and math.isclose(b, configured)):
+    for budget in (b for b in budgets if configured is not None and same_budget(b, configured)):
         crowded = budget > 0 and 0.0 in budgets and axis.at(budget) - axis.zero < 0.2 * span
         names[budget] = "\nconfigured" if crowded else "configured"
         ax.axvline(axis.at(budget), color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)

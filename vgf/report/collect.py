@@ -1,9 +1,10 @@
 """``vgf collect DIR``: all runs under a folder in one table.
 
 One row for every kind of run (what differs but the seed and the environment) and every method it was evaluated with,
-at the method's configured budget, and one for each reference. A run counts as one score; over seeds and environments:
-mean, interquartile mean with a 95 % interval (runs resampled within each environment), and the probability that a run
-does better than a run of the reference, budget 0. Of one run there is no spread between runs, so there is no interval.
+at the method's configured budget or at the only one it was moved by, and one for each reference. A run counts as one
+score; over seeds and environments: mean, interquartile mean, the lowest and the highest run, and the probability that a
+run does better than a run of the reference, budget 0. The 95 % intervals (runs resampled within each environment) need
+five runs of every environment: a bootstrap of two or three draws hardly anything but the lowest and the highest.
 """
 
 from __future__ import annotations
@@ -21,24 +22,32 @@ from vgf.aggregate import improvement_interval, iqm_interval, probability_of_imp
 from vgf.commands import Parser
 from vgf.errors import UserError
 from vgf.files import atomic_write_text
-from vgf.report.several import Group, StoredRun, group_runs, read_run
+from vgf.methods import stays_put
+from vgf.report.points import counts_text
+from vgf.report.several import Group, StoredPoint, StoredRun, group_runs, read_run
+from vgf.stats import iqm
 
 __all__ = ["Line", "collect", "run"]
 
 _COLUMNS = (
-    "runs of", "method", "budget", "environments", "seeds", "score", "mean", "IQM", "low", "high",
+    "runs of", "method", "budget", "environments", "seeds", "score", "mean", "lowest", "highest", "IQM", "low", "high",
     "P(better than reference)", "P low", "P high",
 )  # fmt: skip
+_FEWEST_RUNS = 5  # of an environment, for an interval
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row: its first columns as text, and the scores of its runs by environment."""
+    """One row: its first columns as text, and the scores of its runs by environment.
+
+    ``moved``: whether it is a move, and not budget 0.
+    """
 
     group: str
     method: str
     budget: str
     unit: str
+    moved: bool
     scores: dict[str, list[float]]
 
 
@@ -53,15 +62,16 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="default: DIR/collect.csv")
     given = parser.parse_args(list(arguments))
     runs, left_out = _read_all(given.folder)
-    table = [_COLUMNS, *collect(runs)]
+    groups = group_runs(runs, by_task=True)
+    table = [_COLUMNS, *collect(groups)]
     print("\n".join(_markdown(table)))
-    for reason in left_out:
+    for reason in [*left_out, *(reason for group in groups for reason in _without_a_line(group))]:
         print(f"left out: {reason}")
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(table)
     target = given.csv or given.folder / "collect.csv"
     atomic_write_text(target, text.getvalue())
-    print(f"\n{len(runs)} runs; table: {target}")
+    print(f"\n{sum(len(group.runs) for group in groups)} runs; table: {target}")
 
 
 def _read_all(folder: Path) -> tuple[list[StoredRun], list[str]]:
@@ -79,55 +89,70 @@ def _read_all(folder: Path) -> tuple[list[StoredRun], list[str]]:
     return runs, left_out
 
 
-def collect(runs: Sequence[StoredRun]) -> list[tuple[str, ...]]:
-    """Rows of the table below its heading.
-
-    Raises:
-        UserError: runs whose scores are of different kinds.
-    """
-    return [cells for group in group_runs(runs, by_task=True) for cells in _rows(group)]
+def collect(groups: Sequence[Group]) -> list[tuple[str, ...]]:
+    """Rows of the table below its heading."""
+    return [cells for group in groups for cells in _rows(group)]
 
 
 def _rows(group: Group) -> Iterator[tuple[str, ...]]:
-    lines = list(_lines(group))
-    moved = {line.method for line in lines if line.budget != "0"}
-    references = [line for line in lines if line.budget == "0" and line.method in moved | {"reference"}]
+    lines = [line for method in _methods(group) for line in _lines(group, method)]
+    movable = [line for line in lines if not line.moved and not stays_put(line.method)]
+    references = [line for line in lines if line.method == "reference" and not line.moved] + movable
     for line in lines:
         own = [reference for reference in references if reference.method == line.method]
-        reference = next(iter(own or references), None)  # a method without a budget has none of its own
-        yield _cells(line, None if reference is line else reference)
+        other = None if line in references else next(iter(own or references), None)
+        yield _cells(line, other if other and (line.moved or line.scores != other.scores) else None)
 
 
-def _lines(group: Group) -> Iterator[Line]:
-    """Configured points first of each method, then its reference."""
-    points = [(run, point) for run in group.runs for point in run.points]
-    methods = dict.fromkeys(point.method for _, point in points)
-    for method in methods:
-        mine = [(run, point) for run, point in points if point.method == method]
-        for budget in dict.fromkeys(p.budget for _, p in mine if p.configured or p.budget == 0):
-            scores: dict[str, list[float]] = {}
-            for run, point in mine:
-                if point.budget == budget:
-                    name = str(run.config.get("env") or run.config.get("task"))
-                    scores.setdefault(name, []).append(float(point.scores.mean()))
-            yield Line(group.name, method, f"{budget:g}", group.runs[0].unit, scores)
+def _methods(group: Group) -> list[str]:
+    return list(dict.fromkeys(point.method for run in group.runs for point in run.points))
+
+
+def _lines(group: Group, method: str) -> Iterator[Line]:
+    """A method's reference and its move: each run's configured point, else the only budget it was moved by."""
+    points = [(run, point) for run in group.runs for point in run.points if point.method == method]
+    if unmoved := [(run, point) for run, point in points if point.budget == 0]:
+        yield _line(group, unmoved)
+    moved = [(run, point) for run, point in points if point.budget > 0]
+    if configured := [(run, point) for run, point in moved if point.configured]:
+        yield _line(group, configured)
+    elif len({point.budget for _, point in moved}) == 1:
+        yield _line(group, moved, " (the only one)")
+
+
+def _line(group: Group, points: Sequence[tuple[StoredRun, StoredPoint]], remark: str = "") -> Line:
+    scores: dict[str, list[float]] = {}
+    for run, point in points:
+        scores.setdefault(run.task, []).append(float(point.scores.mean()))
+    budgets = sorted({point.budget for _, point in points})  # several where budget=auto chose one for each run
+    named = ", ".join(f"{budget:g}" for budget in budgets) + remark
+    return Line(group.name, points[0][1].method, named, group.runs[0].unit, budgets[-1] > 0, scores)
+
+
+def _without_a_line(group: Group) -> Iterator[str]:
+    """Methods that were moved by several budgets, none of them the configured one."""
+    for method in _methods(group):
+        moved = sorted({p.budget for run in group.runs for p in run.points if p.method == method and p.budget > 0})
+        if moved and not any(line.moved for line in _lines(group, method)):
+            there = ", ".join(f"{budget:g}" for budget in moved)
+            yield f"{method} of {group.name} at {there} (not at its configured budget; vgf compare shows all budgets)"
 
 
 def _cells(line: Line, reference: Line | None) -> tuple[str, ...]:
     tasks = list(line.scores.values())
-    counts = sorted({len(task) for task in tasks})
-    mean = float(np.mean(np.concatenate(tasks)))
-    centre, low, high = iqm_interval(tasks)
-    if max(counts) == 1:
-        low = high = math.nan
+    counts = [len(task) for task in tasks]
+    runs = np.concatenate(tasks)
+    centre, *ends = iqm_interval(tasks) if min(counts) >= _FEWEST_RUNS else (float(iqm(runs)), math.nan, math.nan)
     improvement = (math.nan, math.nan, math.nan)
     if reference is not None and (shared := [env for env in line.scores if env in reference.scores]):
         ours, theirs = ([each.scores[env] for env in shared] for each in (line, reference))
-        ends = improvement_interval(ours, theirs) if max(counts) > 1 else (math.nan, math.nan)
-        improvement = (probability_of_improvement(ours, theirs), *ends)
-    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    numbers = tuple("" if math.isnan(x) else f"{x:.4g}" for x in (mean, centre, low, high, *improvement))
-    return (line.group, line.method, line.budget, f"{len(tasks)}", seeds, line.unit, *numbers)
+        enough = min(map(len, ours + theirs)) >= _FEWEST_RUNS
+        interval = improvement_interval(ours, theirs) if enough else (math.nan, math.nan)
+        improvement = (probability_of_improvement(ours, theirs), *interval)
+    numbers = tuple(
+        "" if math.isnan(x) else f"{x:.4g}" for x in (runs.mean(), runs.min(), runs.max(), centre, *ends, *improvement)
+    )
+    return (line.group, line.method, line.budget, f"{len(tasks)}", counts_text(counts), line.unit, *numbers)
 
 
 def _markdown(table: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -1,18 +1,16 @@
 """``vgf compare RUN RUN ...``: several runs in one figure and one page, with intervals.
 
-Runs that differ in nothing but the seed are one curve; its intervals come from all their episodes (Wilson for success,
-bootstrap stratified by run for returns and rewards). Against the budget, and against the distance travelled.
+Runs that differ in nothing but the seed are one curve (:mod:`vgf.report.series`). Against the budget, and against the
+distance travelled.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -20,49 +18,19 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from vgf.commands import Parser
-from vgf.errors import UserError
 from vgf.files import atomic_path, atomic_write_text
 from vgf.report.budget_axis import KNOBS, budget_axis, budget_ticks
 from vgf.report.cost import percent_axis
 from vgf.report.page_parts import bullets, charts, chip, definitions, document, range_svg, section, small, table
-from vgf.report.palette import INK, MUTED, PAPER, Style, as_variable, bare, inline_svg, settings, spare_styles
+from vgf.report.palette import INK, MUTED, PAPER, Style, as_variable, bare, inline_svg, settings, spare_styles, styles
 from vgf.report.points import number_text
-from vgf.report.several import Group, StoredPoint, group_runs, read_run
-from vgf.stats import bootstrap_interval, success_interval
+from vgf.report.series import Mark, Series, make_series
+from vgf.report.several import Group, group_runs, read_run
 
-__all__ = ["Mark", "Series", "make_series", "run"]
+__all__ = ["run"]
 
 _UNITS = {"success": "success", "return": "return", "gold": "gold reward, nothing selected"}
 _INCHES = (4.9, 3.6)
-_MOST = 12  # curves that can be told apart
-
-
-@dataclass(frozen=True)
-class Mark:
-    """One budget of a series: the mean score with its 95 % interval, and how far particles travelled."""
-
-    budget: float
-    travelled: float
-    score: float
-    low: float
-    high: float
-    count: int
-    configured: bool
-
-
-@dataclass(frozen=True)
-class Series:
-    """One method of one group of runs; flat: it has no budget to turn."""
-
-    name: str
-    knob: str
-    unit: str
-    marks: Sequence[Mark]
-
-    @property
-    def flat(self) -> bool:
-        """Whether only budget 0 was evaluated."""
-        return all(mark.budget == 0 for mark in self.marks)
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -74,53 +42,18 @@ def run(arguments: Sequence[str]) -> None:
     parser = Parser("compare")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to write; default: here")
+    parser.add_argument("--methods", default="", metavar="A,B", help="only these; default: all that were evaluated")
     parser.add_argument("--title", default="", help="of figure and page; default: the environment")
     given = parser.parse_args(list(arguments))
     groups = group_runs([read_run(path) for path in given.runs])
-    series = make_series(groups)
-    envs = dict.fromkeys(str(r.config.get("env") or r.config.get("task")) for group in groups for r in group.runs)
+    series = make_series(groups, [name for name in given.methods.split(",") if name])
+    envs = dict.fromkeys(r.task for group in groups for r in group.runs)
     title = given.title or ", ".join(envs)
     with atomic_path(given.out / "compare.png") as path:
         _draw_png(series, title, path)
     atomic_write_text(given.out / "compare.html", _page(series, groups, title))
     print("\n".join(_lines(series)))
     print(f"\npage:   {given.out / 'compare.html'}\nfigure: {given.out / 'compare.png'}")
-
-
-def make_series(groups: Sequence[Group]) -> list[Series]:
-    """One series for every group and method, those with a budget to turn first.
-
-    Raises:
-        UserError: more than can be told apart.
-    """
-    series = []
-    for group in groups:
-        points = [point for each in group.runs for point in each.points]
-        for method in dict.fromkeys(point.method for point in points):
-            mine = [point for point in points if point.method == method]
-            budgets = sorted({point.budget for point in mine})
-            marks = [_mark([p for p in mine if p.budget == budget], group.runs[0].unit) for budget in budgets]
-            name = method if len(groups) == 1 or group.name == f"method={method}" else f"{group.name}: {method}"
-            series.append(Series(name, mine[0].knob, group.runs[0].unit, marks))
-    if len(series) > _MOST:
-        raise UserError(f"{len(series)} curves cannot be told apart; compare fewer runs, or use vgf collect")
-    return sorted(series, key=lambda one: one.flat)
-
-
-def _mark(points: Sequence[StoredPoint], unit: str) -> Mark:
-    scores = [point.scores for point in points]
-    low, high = success_interval(scores) if unit == "success" else bootstrap_interval(scores)
-    pooled = np.concatenate(scores)
-    far = [point.travelled for point in points if math.isfinite(point.travelled)]
-    return Mark(
-        budget=points[0].budget,
-        travelled=float(np.mean(far)) if far else math.nan,
-        score=float(pooled.mean()),
-        low=low,
-        high=high,
-        count=len(pooled),
-        configured=all(point.configured for point in points),
-    )
 
 
 # --- figures -----------------------------------------------------------------------------------------
@@ -135,7 +68,10 @@ def _axes(series: Sequence[Series]) -> list[str]:
 
 
 def _looks(series: Sequence[Series]) -> dict[str, Style]:
-    return dict(zip((one.name for one in series), spare_styles(len(series)), strict=True))
+    """Methods look as in every figure; several series of one method look as they come."""
+    known = styles(one.method for one in series)
+    looks = known.values() if len(known) == len(series) else spare_styles(len(series))
+    return dict(zip((one.name for one in series), looks, strict=True))
 
 
 def _draw_png(series: Sequence[Series], title: str, path: Path) -> None:

@@ -27,6 +27,7 @@ from vgf.report.cost import draw_cost, name_ends, percent_axis
 from vgf.report.overoptimisation import draw_overoptimisation
 from vgf.report.palette import INK, MUTED, PAPER, Style, bare, inline_svg, settings, styles
 from vgf.report.points import Configured, Point, is_configured, known, latest, unswept
+from vgf.report.text_labels import Mark, name_marks
 
 __all__ = ["draw_curve", "panel_svgs", "swept_methods"]
 
@@ -61,9 +62,10 @@ def draw_curve(points: Sequence[Point], path: Path, *, title: str, configured: C
         figure = Figure(figsize=(width * columns, height * rows + 0.5), layout=layout, facecolor=PAPER)
         title = textwrap.fill(title, 50 * columns)
         figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK)
-        for number, panel in enumerate(panels):
-            _draw(figure.add_subplot(rows, columns, number + 1), panel, points, configured, looks)
+        axes = [figure.add_subplot(rows, columns, number + 1) for number in range(len(panels))]
         _legend(figure, points, looks)
+        drawn = [_draw(ax, panel, points, configured, looks) for ax, panel in zip(axes, panels, strict=True)]
+        name_marks(figure, list(zip(axes, drawn, strict=True)))
         figure.savefig(path, format="png", dpi=160)
 
 
@@ -75,7 +77,8 @@ def panel_svgs(points: Sequence[Point], configured: Configured) -> list[str]:
     for number, panel in enumerate(_panels(points)):
         with settings():
             figure = Figure(figsize=_INLINE_INCHES, layout="constrained")
-            _draw(figure.add_subplot(), panel, points, configured, looks)
+            ax = figure.add_subplot()
+            name_marks(figure, [(ax, _draw(ax, panel, points, configured, looks))])
             pictures.append(inline_svg(figure, f"{panel.y} against {panel.x}; numbers in the table", f"panel{number}"))
     return pictures
 
@@ -104,15 +107,19 @@ def _panels(points: Sequence[Point]) -> list[_Panel]:
     return panels
 
 
-def _draw(ax: Axes, panel: _Panel, points: Sequence[Point], configured: Configured, looks: dict[str, Style]) -> None:
+def _draw(
+    ax: Axes, panel: _Panel, points: Sequence[Point], configured: Configured, looks: dict[str, Style]
+) -> list[Mark]:
+    """Draw a panel and return the marks whose names are to be written once the figure is laid out."""
     bare(ax)
     if panel.x == "milliseconds":
-        return draw_cost(ax, points, looks)
+        return draw_cost(ax, points, looks, configured)
     swept = swept_methods(points)
     shown = [p for p in points if p.method in swept and panel.x in (p.knob, "travelled") and _known(p, panel)]
     methods = list(dict.fromkeys(point.method for point in shown))
     if panel.y == "gains":
-        return _draw_gains(ax, shown, configured, looks[methods[0]].colour)
+        _draw_gains(ax, shown, configured, looks[methods[0]].colour)
+        return []
     curves = [[point for point in shown if point.method == name] for name in methods]
     budgets = sorted({point.budget for point in shown})
     axis = budget_axis(budgets)
@@ -138,6 +145,7 @@ def _draw(ax: Axes, panel: _Panel, points: Sequence[Point], configured: Configur
     _score_or_distance(ax, panel, points[0].success)
     ax.set_xlabel(KNOBS.get(panel.x, _TRAVELLED), color=MUTED, fontsize=9)
     name_ends(ax, ends)
+    return []
 
 
 def _draw_gains(ax: Axes, sweep: Sequence[Point], configured: Configured, colour: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vgf.methods import load_method, method_names
+from vgf.report.conditions import Conditions, episodes_note, settings_notes
 from vgf.report.facts import Facts
 from vgf.report.points import (
     Configured,
@@ -24,6 +25,7 @@ from vgf.report.points import (
 __all__ = ["headline", "notes", "reference_of"]
 
 _FEW_EPISODES = 20
+_FEW_METHODS = 3  # that the headline names
 _OFFLINE_NOTE = (
     "Gains are measured on states of held-out episodes (of the data, where there are none), without an "
     "environment: the value of the chosen action less that at budget 0, under the critic that does the moving and "
@@ -40,7 +42,7 @@ def reference_of(points: Sequence[Point], configured: Configured) -> Point | Non
 
 
 def headline(points: Sequence[Point], configured: Configured, facts: Facts) -> str:
-    """Sentences about the last checkpoint: the configured budget, the reference, methods without a sweep.
+    """Sentences about the last checkpoint: the configured budget, the reference, methods without a sweep, moved or not.
 
     A better budget of the same sweep gets a sentence of its own that says it was picked after the fact.
     """
@@ -60,11 +62,25 @@ def headline(points: Sequence[Point], configured: Configured, facts: Facts) -> s
     subjects += [(_plain_name(point), point) for point in others]
     clauses += [_statement(name, point, first=not chosen and i == 0) for i, (name, point) in enumerate(subjects)]
     sentences = ["; ".join(clauses)] if clauses else []
+    sentences += _moved_once(points, configured)
     if (best := best_of_sweep(points, configured)) and best != reference:
         name = f"{best.method} with {budget_label(best)}"
         score = f"{score_text(best)} {interval_text(best)}"
         sentences.append(f"Best of the sweep, picked after the fact, is {name}: {score}")
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
+
+
+def _moved_once(points: Sequence[Point], configured: Configured) -> list[str]:
+    """The best of the methods that were moved by one budget each, which no sweep tells of."""
+    moved = [point for point in points if point.budget > 0 and not (configured and point.method == configured[0])]
+    methods = [point.method for point in moved]
+    once = sorted((p for p in moved if methods.count(p.method) == 1), key=lambda p: p.score, reverse=True)
+    if not once:
+        return []
+    named = "; ".join(f"{p.method} ({budget_label(p)}) {score_text(p)} {interval_text(p)}" for p in once[:_FEW_METHODS])
+    if len(once) <= _FEW_METHODS:
+        return [f"methods played at one budget each: {named}"]
+    return [f"of {len(once)} methods played at one budget each the highest, picked after the fact, are {named}"]
 
 
 def _measured(chosen: Point | None, configured: Configured) -> str:
@@ -105,8 +121,12 @@ def _particles(method: str) -> int:
     return load_method(method).transport.particles if method in method_names() else 1
 
 
-def notes(points: Sequence[Point], configured: Configured, facts: Facts) -> list[str]:
-    """What a reader has to know to trust the numbers no further than they go."""
+def notes(points: Sequence[Point], configured: Configured, facts: Facts, conditions: Conditions) -> list[str]:
+    """What a reader has to know to trust the numbers no further than they go.
+
+    Args:
+        conditions: what points were played with, as far as it is known.
+    """
     last = latest(points)
     if not known(last, "score"):
         return [_OFFLINE_NOTE]
@@ -114,13 +134,14 @@ def notes(points: Sequence[Point], configured: Configured, facts: Facts) -> list
     seed = facts.get("seed")
     said = [
         f"Every number is a mean over {episodes_text(last)} episodes, played by the checkpoint of step "
-        f"{last[0].step:,}. An episode has the same environment seed and the same particle noise at every budget.",
+        f"{last[0].step:,}. {episodes_note(last, conditions)}",
         f"One training run{'' if seed is None else f' (seed {seed})'}: the intervals tell how far other episodes could "
         "move a number. How far another training seed could is not in them.",
         "Intervals are 95 %. "
         + ("Success rates: Wilson score interval. Travelled: " if last[0].success else "Returns and travelled: ")
         + "percentile bootstrap over the episodes, 2,000 resamplings.",
     ]
+    said += settings_notes(last, conditions, configured)
     if fewest < _FEW_EPISODES:
         said.append(f"Some points have only {fewest} episodes; their intervals are wide for a reason.")
     if find(last, configured):

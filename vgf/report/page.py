@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
+from vgf.played import read_played
 from vgf.report.clouds import cloud_svgs, read_clouds
+from vgf.report.conditions import seeds_text
 from vgf.report.curves import panel_svgs, swept_methods
 from vgf.report.facts import Facts, read_facts
 from vgf.report.films import films
@@ -74,7 +76,7 @@ _MEASURED = {
 
 def render_page(run_dir: Path, points: Sequence[Point], *, title: str, configured: Configured) -> str:
     """The whole page as text, from a run directory's files and the points of its evaluations."""
-    facts = read_facts(run_dir)
+    facts, conditions = read_facts(run_dir), read_played(run_dir)
     last = latest(points)
     words = escape(headline(points, configured, facts)).replace(" %", "&nbsp;%")
     caption = _CAPTION + (_GAINS if known(last, "judge_gain") else "")
@@ -85,8 +87,8 @@ def render_page(run_dir: Path, points: Sequence[Point], *, title: str, configure
         section("Particles before and after", _particles(run_dir)),
         section("Episodes", films(run_dir)),
         section("Training", training(facts, [progress_svg(points, configured)])),
-        section("How it was run", _how(run_dir, facts)),
-        section("Reading the numbers", bullets(notes(points, configured, facts))),
+        section("How it was run", _how(run_dir, facts, seeds_text(last, conditions, facts))),
+        section("Reading the numbers", bullets(notes(points, configured, facts, conditions))),
     ]
     header = f'<p class="headline">{words}</p>\n{_tiles(last, configured)}'
     return document(title, header, sections)
@@ -169,7 +171,7 @@ def _particles(run_dir: Path) -> str:
     return charts("multiples", cloud_svgs(clouds)) + f'<p class="note">{escape(note)}</p>'
 
 
-def _how(run_dir: Path, facts: Facts) -> str:
+def _how(run_dir: Path, facts: Facts, evaluation: str) -> str:
     transitions = facts.get("data.transitions")
     data = [facts.noted.get("data") or facts.get("data.path", "data.source")]
     data += [f"{transitions:,} transitions"] if isinstance(transitions, int) else []
@@ -185,7 +187,7 @@ def _how(run_dir: Path, facts: Facts) -> str:
         "Data": ", ".join(str(part) for part in data if part),
         "Training steps": reached,
         "Wall time of training": duration(facts.seconds),
-        "Evaluation": f"eval.seed {facts.get('eval.seed')}" if facts.get("eval.seed") is not None else "",
+        "Evaluation": evaluation,
         "Normalised score": scale.source if (scale := read_scale(run_dir)) else "",
         "Run directory": run_dir,
     }

@@ -9,20 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from vgf.errors import UserError
-from vgf.methods import load_method, method_names, stays_put
+from vgf.methods import load_method, method_names, same_budget, stays_put
+from vgf.played import Key
 from vgf.report.episodes import Row
 from vgf.report.measurements import Measurement
 from vgf.scale import ScoreScale
 from vgf.stats import bootstrap_interval, iqm, success_interval
 
 __all__ = [
-    "Configured", "Point", "best_of_sweep", "budget_label", "column_text", "episodes_text", "find", "interval_text",
-    "is_configured", "known", "latest", "number_text", "remark", "score_text", "summarise", "unplayed", "unswept",
-    "with_measurements", "with_scale",
+    "Configured", "Point", "best_of_sweep", "budget_label", "column_text", "counts_text", "episodes_text", "find",
+    "interval_text", "is_configured", "known", "latest", "number_text", "remark", "score_text", "summarise", "unplayed",
+    "unswept", "with_measurements", "with_scale",
 ]  # fmt: skip
 
 Configured = tuple[str, float] | None  # method and budget that the run is configured to act with
@@ -43,6 +45,7 @@ class Point:
             critic that moves and under the judge.
         w_inf_bound, mmd, w2: on held-out states, distances between moved and unmoved particles.
         normalised: the mean return on the run's scale (:mod:`vgf.scale`).
+        milliseconds: of a decision, median over the episodes: one during which the machine was busy tells nothing.
         Others: means over the episodes of the :class:`vgf.report.episodes.Row` fields; NaN where nothing was measured.
     """
 
@@ -70,6 +73,11 @@ class Point:
     w2: float = math.nan
     normalised: float = math.nan
 
+    @property
+    def key(self) -> Key:
+        """Step, method and budget."""
+        return self.step, self.method, self.budget
+
 
 def unplayed(measurements: Iterable[Measurement], *, knobs: Mapping[str, str] | None = None) -> list[Point]:
     """Points of a run without an environment: measured, never played, so their scores are NaN."""
@@ -94,7 +102,7 @@ def with_measurements(points: Iterable[Point], measurements: Iterable[Measuremen
     known = {(m.step, m.method, m.budget): m for m in measurements}
     joined = []
     for point in points:
-        here = known.get((point.step, point.method, point.budget))
+        here = known.get(point.key)
         start = known.get((point.step, point.method, 0.0))
         if here is None:
             joined.append(point)
@@ -153,20 +161,21 @@ def _point(rows: Sequence[Row], success: bool, knob: str) -> Point:
         high=high,
         iqm=float(iqm(returns)),
         return_mean=float(np.mean(returns)),
-        travelled=_mean(travelled),
+        travelled=_known(np.mean, travelled),
         travelled_low=travelled_low,
         travelled_high=travelled_high,
-        value=_mean(row.value for row in rows),
-        milliseconds=_mean(row.milliseconds for row in rows),
-        length=_mean(row.length for row in rows),
+        value=_known(np.mean, (row.value for row in rows)),
+        milliseconds=_known(np.median, (row.milliseconds for row in rows)),
+        length=_known(np.mean, (row.length for row in rows)),
         success=success,
         knob=knob,
     )
 
 
-def _mean(numbers: Iterable[float]) -> float:
+def _known(summary: Callable[[list[float]], Any], numbers: Iterable[float]) -> float:
+    """A summary of the numbers that are finite; NaN where none is."""
     finite = [number for number in numbers if math.isfinite(number)]
-    return float(np.mean(finite)) if finite else math.nan
+    return float(summary(finite)) if finite else math.nan
 
 
 def latest(points: Sequence[Point]) -> list[Point]:
@@ -197,8 +206,14 @@ def remark(point: Point, best: Point | None, configured: Configured) -> str:
 
 def episodes_text(points: Sequence[Point]) -> str:
     """``50``, or ``3 to 50`` when points differ."""
-    counts = sorted({point.episodes for point in points})
-    return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return counts_text(point.episodes for point in points)
+
+
+def counts_text(counts: Iterable[int]) -> str:
+    """``50``, or ``3 to 50`` when they differ."""
+    known = set(counts)
+    low, high = min(known), max(known)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def column_text(points: Sequence[Point], field: str) -> Callable[[Point], str]:
@@ -221,7 +236,7 @@ def known(points: Iterable[Point], field: str) -> bool:
 
 def is_configured(point: Point, configured: Configured) -> bool:
     """Whether a point is the one the run is configured to act with."""
-    return configured is not None and point.method == configured[0] and math.isclose(point.budget, configured[1])
+    return configured is not None and point.method == configured[0] and same_budget(point.budget, configured[1])
 
 
 def find(points: Iterable[Point], configured: Configured) -> Point | None:

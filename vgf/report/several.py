@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vgf.errors import UserError
-from vgf.methods import knob_of, load_method, method_names
+from vgf.methods import knob_of, load_method, method_names, same_budget
 from vgf.report.episodes import read_evaluations
 from vgf.report.facts import flatten, read_facts
 from vgf.report.text_rows import read_text_rows, read_text_run
+from vgf.rundir import read_auto_budget
 
 __all__ = ["Group", "StoredPoint", "StoredRun", "group_runs", "read_run"]
 
@@ -62,6 +63,11 @@ class StoredRun:
     unit: str
     points: Sequence[StoredPoint]
 
+    @property
+    def task(self) -> str:
+        """The environment, else the task."""
+        return str(self.config.get("env") or self.config.get("task"))
+
 
 @dataclass(frozen=True)
 class Group:
@@ -89,16 +95,21 @@ def read_run(path: Path) -> StoredRun:
     for method, budget in dict.fromkeys((row.method, row.budget) for row in rows):
         mine = [row for row in rows if (row.method, row.budget) == (method, budget)]
         scores = [row.success if success else row.episode_return for row in mine]
-        knob, own = _own_knob(method, config)
+        knob, own = _own_knob(method, config, path)
         far = _mean(row.travelled for row in mine)
-        points.append(StoredPoint(method, budget, knob, np.array(scores, float), far, math.isclose(budget, own)))
+        points.append(StoredPoint(method, budget, knob, np.array(scores, float), far, same_budget(budget, own)))
     return StoredRun(path, config, "success" if success else "return", points)
 
 
-def _own_knob(method: str, config: Mapping[str, Any]) -> tuple[str, float]:
-    """The knob of a method and its configured value: in the run's configuration, else in the method's own file."""
+def _own_knob(method: str, config: Mapping[str, Any], path: Path) -> tuple[str, float]:
+    """The knob of a method and its configured value: in the run's configuration, else in the method's own file.
+
+    Of a run with ``budget=auto`` it is the value that was chosen.
+    """
     if config.get("method") == method:
         knob = str(config.get("transport.knob", "size"))
+        if config.get("budget.auto"):
+            return knob, float(getattr(read_auto_budget(path, method), knob))
         if (value := config.get(f"budget.{knob}")) is not None:
             return knob, float(value)
     if method in method_names():
@@ -114,7 +125,7 @@ def _text_points(path: Path) -> list[StoredPoint]:
         mine = [row for row in rows if (row.step, row.method, row.budget) == (rows[-1].step, method, budget)]
         prompts = sorted({row.prompt for row in mine})
         scores = [_mean(row.values["gold"] for row in mine if row.prompt == prompt) for prompt in prompts]
-        own = method == run.method and run.budget is not None and math.isclose(budget, run.budget)
+        own = method == run.method and run.budget is not None and same_budget(budget, run.budget)
         known = np.array([score for score in scores if math.isfinite(score)])
         if len(known):
             far = _mean(row.values["travelled"] for row in mine)
@@ -138,7 +149,7 @@ def group_runs(runs: Sequence[StoredRun], *, by_task: bool = False) -> list[Grou
         by_task: whether runs of several environments (``env``) are one group.
 
     Raises:
-        UserError: no runs, or runs whose scores are not of one kind.
+        UserError: no runs, runs whose scores are not of one kind, or one training run with two different scores.
     """
     if not runs:
         raise UserError("there are no runs to put together")
@@ -149,12 +160,34 @@ def group_runs(runs: Sequence[StoredRun], *, by_task: bool = False) -> list[Grou
     found: dict[tuple[tuple[str, str], ...], list[StoredRun]] = {}
     for run in runs:
         found.setdefault(_identity(run, by_task), []).append(run)
+    found = {identity: _without_copies(members) for identity, members in found.items()}
     if len(found) == 1:
         (only,) = found.values()
         return [Group(only[0].path.name if len(only) == 1 else "all runs", only)]
     differing = {key for one in found for other in found for key, _ in set(one) ^ set(other)}
     groups = [Group(_name(identity, differing), members) for identity, members in found.items()]
     return [_renamed(group, groups) for group in groups]
+
+
+def _without_copies(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """Copies of one training run, each evaluated further, are one run with the points of all of them."""
+    kept: dict[tuple[str, ...], StoredRun] = {}
+    for run in runs:
+        key = (run.task, *(str(run.config.get(name)) for name in ("seed", "init")))
+        kept[key] = _joined(kept[key], run) if key in kept else run
+    return list(kept.values())
+
+
+def _joined(one: StoredRun, copy: StoredRun) -> StoredRun:
+    known = {(point.method, point.budget): point for point in one.points}
+    for point in copy.points:
+        mine = known.setdefault((point.method, point.budget), point)
+        if not np.array_equal(mine.scores, point.scores):
+            raise UserError(
+                f"{one.path} and {copy.path} are one training run (seed {one.config.get('seed')}) with different "
+                f"scores of {point.method} at {point.budget:g}, and would count as two; leave one of them out"
+            )
+    return replace(one, points=list(known.values()))
 
 
 def _identity(run: StoredRun, by_task: bool) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,7 @@ from vgf.report.text_estimates import (
     budget_text,
     chosen_point,
     estimate_text,
-    prompts_of,
+    prompts_text,
     reference_point,
     sweep_best,
 )
@@ -136,10 +136,10 @@ def notes(points: Sequence[TextPoint], run: TextRun) -> list[str]:
         "rises and gold does not, the proxy is being exploited.",
         "Without selection: the mean over all moved particles of a prompt. Selected: the completion that the proxy "
         "likes best among the candidates, moved and unmoved.",
-        f"Prompts are the sampling unit: seeds are averaged within each of the {prompts_of(points)} held-out prompts, "
-        "and intervals (95 %, percentile bootstrap) are over prompts. Win rates: Wilson interval with the number of "
-        "prompts as trials. How far another training of the rewards or of the value heads could move a number is not "
-        "in them.",
+        "Prompts are the sampling unit: seeds are averaged within each of the "
+        f"{prompts_text(points)} held-out prompts, and intervals (95 %, percentile bootstrap) are over prompts. Win "
+        "rates: Wilson interval with the number of prompts as trials. How far another training of the rewards or of "
+        "the value heads could move a number is not in them.",
         "Differences are paired: the same prompts, seeds and noise serve every method. They can be clear of zero "
         "where the intervals of two means overlap.",
         "A baseline with several budgets is compared at the one with the highest gold, picked after the fact to the "
@@ -159,7 +159,7 @@ def notes(points: Sequence[TextPoint], run: TextRun) -> list[str]:
         )
     if best := sweep_best(points):
         said.append(
-            f"The best of the sweep ({budget_text(best)}) was picked after the fact, by the gold it is reported with; "
-            "such a number is biased upwards."
+            f"The best of the sweep ({budget_text(best)}) was picked after the fact, by the gold it is reported with, "
+            f"on the {best.shared_gold.prompts} prompts that all of the sweep have; such a number is biased upwards."
         )
     return said

@@ -24,6 +24,7 @@ from vgf.report.text_estimates import (
     Estimate,
     TextPoint,
     candidates_of,
+    prompts_text,
     reference_point,
     sweep_of,
 )
@@ -184,14 +185,16 @@ def _plane(ax: Axes, points: Sequence[TextPoint], x: str, y: str, looks: dict[st
             if point.configured:
                 ax.plot(mark.x, mark.y, "o", color=INK, markerfacecolor="none", markersize=13, zorder=4)
             marks.append(mark)
+    prompts = prompts_text(shown)
+    counted = f"\n({prompts} prompts a point)" if " to " in prompts else ""
     ax.margins(0.12)
     ax.yaxis.set_major_locator(MaxNLocator(6))
     if x == "seconds":
         _time_axis(ax, [mark.x for mark in marks])
-        _titles(ax, "gold of the selected completion", "seconds a prompt, all particles and scoring")
+        _titles(ax, f"gold of the selected completion{counted}", "seconds a prompt, all particles and scoring")
     else:
         ax.xaxis.set_major_locator(MaxNLocator(6))
-        _titles(ax, "gold, no selection", "NLL under the reference (nats a token)")
+        _titles(ax, f"gold, no selection{counted}", "NLL under the reference (nats a token)")
     first = {mark.name: mark for mark in marks}  # of several marks with one name the last gets it
     return list(first.values())
 

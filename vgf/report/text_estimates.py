@@ -6,9 +6,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from vgf.report.points import counts_text
+
 __all__ = [
     "BASELINES", "UNKNOWN", "Estimate", "Key", "TextPoint", "Versus", "budget_text", "candidates_of", "chosen_point",
-    "estimate_text", "has", "is_baseline", "prompts_of", "reference_point", "remark", "sweep_best", "sweep_of",
+    "estimate_text", "has", "is_baseline", "prompts_of", "prompts_text", "reference_point", "remark", "sweep_best",
+    "sweep_of",
 ]  # fmt: skip
 
 BASELINES = ("reference", "random", "temperature", "tilt", "length", "best_of_n")
@@ -58,6 +61,8 @@ class TextPoint:
         rows: how many prompts and seeds.
         configured: whether the run is configured to move like this, and ``picked`` how that was settled.
         means: field of :data:`vgf.report.text_rows.FIELDS` -> mean over prompts.
+        shared_gold: mean gold over the prompts and seeds that all budgets of its method have; only such means of one
+            method can be compared, as a sweep may have fewer prompts than the configured budget.
         spreads: field -> standard deviation over prompts and seeds; NaN below two.
         gains: field -> paired difference from the reference.
         wins: share of prompts and seeds where gold is higher than the reference's, ties half; Wilson interval with
@@ -73,6 +78,7 @@ class TextPoint:
     configured: bool
     picked: str
     means: Mapping[str, Estimate]
+    shared_gold: Estimate
     spreads: Mapping[str, float]
     gains: Mapping[str, Estimate]
     wins: Estimate
@@ -108,9 +114,12 @@ def sweep_of(points: Sequence[TextPoint]) -> list[TextPoint]:
 
 
 def sweep_best(points: Sequence[TextPoint]) -> TextPoint | None:
-    """The point of the sweep with the highest gold, when that is not the configured one; picked after the fact."""
-    sweep = [point for point in sweep_of(points) if math.isfinite(point.means["gold"].mean)]
-    best = max(sweep, key=lambda point: point.means["gold"].mean, default=None)
+    """The point of the sweep with the highest gold, when that is not the configured one; picked after the fact.
+
+    Over the prompts and seeds that all of the sweep have, where gold ranks points as the paired gain does.
+    """
+    sweep = [point for point in sweep_of(points) if math.isfinite(point.shared_gold.mean)]
+    best = max(sweep, key=lambda point: point.shared_gold.mean, default=None)
     return best if best is not None and len(sweep) > 1 and not best.configured else None
 
 
@@ -120,9 +129,14 @@ def candidates_of(point: TextPoint) -> float:
     return point.budget if math.isnan(stated) and point.method == "best_of_n" else stated
 
 
-def prompts_of(points: Iterable[TextPoint]) -> int:
-    """How many prompts the point with the most of them rests on."""
-    return max(estimate.prompts for point in points for estimate in point.means.values())
+def prompts_of(point: TextPoint) -> int:
+    """How many prompts a point rests on."""
+    return max(estimate.prompts for estimate in point.means.values())
+
+
+def prompts_text(points: Iterable[TextPoint]) -> str:
+    """``250``, or ``48 to 250`` when points differ."""
+    return counts_text(prompts_of(point) for point in points)
 
 
 def has(points: Iterable[TextPoint], field: str) -> bool:

@@ -18,6 +18,7 @@ __all__ = ["Mark", "name_marks"]
 
 _DIRECTIONS = ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 _DISTANCES = (8, 15, 24, 36)  # points
+_NEAR = 15  # points; a name further away is joined to its mark
 _BEAD = 4  # pixels from one to the next
 _ANCHORS = {-1: "right", 0: "center", 1: "left"}
 _LEVELS = {-1: "top", 0: "center", 1: "bottom"}
@@ -36,7 +37,8 @@ class Mark:
 def name_marks(figure: Figure, panels: Sequence[tuple[Axes, Sequence[Mark]]]) -> None:
     """Write the names of all panels, after everything else of the figure has been drawn.
 
-    Of the places around a mark the first that is free is taken, else the one that covers least.
+    Of the places around a mark the first that is free is taken, else the one that covers least; a thin line joins a
+    name that stands far from its mark.
     """
     FigureCanvasAgg(figure)  # it measures text; saving chooses a canvas of its own
     figure.draw_without_rendering()  # the layout is settled only now
@@ -57,6 +59,11 @@ def name_marks(figure: Figure, panels: Sequence[tuple[Axes, Sequence[Mark]]]) ->
             text.set(ha=_ANCHORS[dx], va=_LEVELS[dy])
             text.set_position((dx * d, dy * d))
             taken.append(boxes[best])
+            if d > _NEAR:
+                ax.annotate(
+                    "", (mark.x, mark.y), xytext=(dx * d, dy * d), textcoords="offset points", annotation_clip=False,
+                    arrowprops={"arrowstyle": "-", "color": mark.colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 4},
+                ).set_in_layout(False)  # fmt: skip
 
 
 def _covered(ax: Axes) -> Iterator[Bbox]:

@@ -36,6 +36,7 @@ from vgf.report.text_estimates import (
     chosen_point,
     estimate_text,
     has,
+    prompts_of,
     reference_point,
     remark,
 )
@@ -160,6 +161,8 @@ def _levels(points: Sequence[TextPoint]) -> dict[str, _Cell]:
         columns["gold gain"] = _cell(_gain_of("gold"), signed=True)
         columns["95 % interval"] = lambda p: _bar(p, scale, as_variable(looks[p.method].colour))
         columns["gold wins"] = _cell(lambda p: p.wins)
+    if len({prompts_of(point) for point in points}) > 1:  # then levels of two rows are of different prompts
+        columns["prompts"] = lambda p: f"{prompts_of(p)}"
     return columns | {name: _mean_cell(*how) for name, how in _FORMATS.items() if has(points, how[0])}
 
 

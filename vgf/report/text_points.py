@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgf.errors import UserError
+from vgf.methods import same_budget
 from vgf.report.text_estimates import (
     BASELINES,
     UNKNOWN,
@@ -66,6 +67,12 @@ class _Table:
 
     def difference(self, key: Key, other: Key, field: str) -> Estimate:
         return self.over(self.column(key, field) - self.column(other, field))
+
+    def shared_gold(self, key: Key) -> Estimate:
+        """Gold where every budget of the method has it; a budget that has none at all does not count."""
+        known = [np.isfinite(self.column(other, "gold")) for other in self.values if other[0] == key[0]]
+        common = np.all([there for there in known if there.any()], axis=0)
+        return self.over(np.where(common, self.column(key, "gold"), np.nan))
 
     def wins(self, key: Key, other: Key) -> Estimate:
         ahead = self.column(key, "gold") - self.column(other, "gold")
@@ -130,7 +137,7 @@ def _point(table: _Table, key: Key, step: int, run: TextRun) -> TextPoint:
     grid = table.values[key]
     present = np.isfinite(grid)
     follows = (run.method, "random", "length")  # whose budget is the configured method's
-    configured = run.budget is not None and method == run.method and math.isclose(budget, run.budget)
+    configured = run.budget is not None and method == run.method and same_budget(budget, run.budget)
     spreads = [
         column[mask].std(ddof=1) if mask.sum() > 1 else math.nan for column, mask in zip(grid.T, present.T, strict=True)
     ]
@@ -138,6 +145,7 @@ def _point(table: _Table, key: Key, step: int, run: TextRun) -> TextPoint:
         method=method, budget=budget, step=step, knob=run.knob if method in follows else _KNOBS.get(method, "budget"),
         rows=int(present.any(axis=1).sum()), configured=configured, picked=run.picked if configured else "",
         means={field: table.over(table.column(key, field)) for field in FIELDS},
+        shared_gold=table.shared_gold(key),
         spreads=dict(zip(FIELDS, map(float, spreads), strict=True)), gains={}, wins=UNKNOWN,
     )  # fmt: skip
 
@@ -174,12 +182,12 @@ def _nearest(point: TextPoint, rows: Sequence[TextPoint]) -> TextPoint:
 
 def _toughest(point: TextPoint, rows: Sequence[TextPoint]) -> TextPoint:
     """The baseline's best budget by gold, although that is known only afterwards: to its advantage, not ours."""
-    known = [other for other in rows if math.isfinite(other.means["gold"].mean)]
-    return max(known or rows, key=lambda other: other.means["gold"].mean)
+    known = [other for other in rows if math.isfinite(other.shared_gold.mean)]
+    return max(known or rows, key=lambda other: other.shared_gold.mean)
 
 
 def _size(point: TextPoint, other: TextPoint) -> str:
-    return "of the same size" if math.isclose(point.budget, other.budget) else f"of {budget_text(other)}"
+    return "of the same size" if same_budget(point.budget, other.budget) else f"of {budget_text(other)}"
 
 
 _CONTROLS = {

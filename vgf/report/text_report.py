@@ -14,7 +14,16 @@ from pathlib import Path
 from vgf.files import atomic_path, atomic_write_text
 from vgf.report.text_claims import claims
 from vgf.report.text_curves import draw_text_curve
-from vgf.report.text_estimates import UNKNOWN, TextPoint, budget_text, estimate_text, has, prompts_of, remark
+from vgf.report.text_estimates import (
+    UNKNOWN,
+    TextPoint,
+    budget_text,
+    estimate_text,
+    has,
+    prompts_of,
+    prompts_text,
+    remark,
+)
 from vgf.report.text_page import render_text_page
 from vgf.report.text_points import summarise_text
 from vgf.report.text_rows import TextRun, read_text_rows, read_text_run
@@ -88,13 +97,15 @@ def text_table(points: Sequence[TextPoint]) -> str:
             columns[name] = partial(_mean, field=field, form=form)
         if name == "gold" and any(point.gains for point in points):
             columns["gold gain"] = lambda p: estimate_text(p.gains.get("gold", UNKNOWN), signed=True)
+    if len({prompts_of(point) for point in points}) > 1:  # then levels of two lines are of different prompts
+        columns["prompts"] = lambda p: f"{prompts_of(p)}"
     columns[""] = lambda p: f"{'<- ' if p.configured else ''}{remark(p, points)}"
     cells = [list(columns), *([cell(point) for cell in columns.values()] for point in points)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     sides = [str.ljust] * _LEFT + [str.rjust] * (len(widths) - _LEFT - 1) + [str.ljust]
     aligned = [[side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)] for row in cells]
     made = [f"[{'pass' if claim.passed else 'FAIL'}] {claim.sentence} ({claim.mark})" for claim in claims(points)]
-    counted = f"step {points[0].step:,}, {prompts_of(points)} prompts"
+    counted = f"step {points[0].step:,}, {prompts_text(points)} prompts"
     heading = f"{counted}; scores without selection, gains paired with the reference"
     return "\n".join([heading, *("  ".join(row).rstrip() for row in aligned), *made])
 

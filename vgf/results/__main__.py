@@ -8,7 +8,6 @@ page             write ``docs/results.md`` and its figures from the registry
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from vgf.interrupt import raise_on_sigterm
 from vgf.results.page import write_page
 from vgf.results.record import record
 from vgf.results.registry import names, read
-from vgf.results.runner import run_missing, state
+from vgf.results.runner import run_missing, running_arguments, state
 
 __all__ = ["main"]
 
@@ -34,15 +33,9 @@ def main(arguments: Sequence[str]) -> None:
     parser = Arguments("python -m vgf.results", "Run, record and show the experiments of the registry.")
     parser.add_argument("command", choices=("run", "state", "record", "page"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="of run and record; 'vgf verify' lists them")
-    parser.add_argument(
-        "--root", type=Path, default=Path("runs/results"), metavar="DIR", help="holds a folder for each experiment"
-    )
+    running_arguments(parser)
     parser.add_argument("--docs", type=Path, default=Path("docs"), metavar="DIR", help="of page: where it goes")
-    parser.add_argument(
-        "--limit-minutes", type=float, default=math.inf, metavar="M", help="of run: start no run after M minutes"
-    )
     parser.add_argument("--only", action="append", default=[], metavar="KEY=VALUE", help="of run: some of the grid")
-    parser.add_argument("--pilot", action="store_true", help="of run: choose budgets anew, where some are recorded")
     given = parser.parse_args(list(arguments))
     if given.command in ("run", "record") and not given.names:
         raise UserError(f"{given.command}: name an experiment; 'vgf verify' lists them")

@@ -124,7 +124,7 @@ def _table(experiment: Experiment, expected: Expected) -> Iterator[str]:
             cells.append(f"{expected.chosen[row]:g}" if expected.chosen.get(row) else "")
         if experiment.published:
             told = [p for p in experiment.published if cells_of(p.measure)[0] == row]
-            cells.append(", ".join(f"{p.value:g} ({p.source})" for p in told))
+            cells.append(", ".join(f"{value_text(measures[p.measure], (p.value,))} ({p.source})" for p in told))
         shown = f"`{row}`" if row in _code() else row
         yield f"| {shown} | {' | '.join(cells)} |"
     yield ""

@@ -51,7 +51,7 @@ def expected_of(experiment: Experiment, folder: Path) -> tuple[Expected, dict[st
     attempts = history(folder)
     facts = _environment(folder, runs_of(experiment, chosen))
     return Expected(
-        commit=facts.get("commit", "unknown"),
+        commit=attempts[-1].commit if attempts else facts.get("commit", "unknown"),
         date=attempts[-1].date if attempts else datetime.datetime.now(datetime.UTC).date().isoformat(),
         machine=machine(),
         seconds=round(sum(attempt.seconds for attempt in attempts)) if attempts else None,

@@ -7,6 +7,7 @@ ROOT/NAME/chosen.json      budgets that the pilot chose here
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import math
@@ -18,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vgf.errors import UserError
+from vgf.errors import UserError, did_you_mean
 from vgf.files import atomic_write_text
 from vgf.identity import git_revision
 from vgf.interrupt import Terminated
@@ -26,9 +27,12 @@ from vgf.results.choose import choose
 from vgf.results.experiment import Experiment
 from vgf.results.grid import OneRun, runs_of
 
-__all__ = ["Attempt", "chosen_here", "history", "missing", "run_missing", "state"]
+__all__ = ["Attempt", "chosen_here", "history", "missing", "run_missing", "running_arguments", "state"]
 
-_LEFT_OUT = ("eval.csv", "offline.csv", "report.html", "curve.png", "videos", "particles.npz", ".run*", "text.json")
+_LEFT_OUT = (
+    "eval.csv", "evaluations.json", "offline.csv", "report.html", "curve.png", "videos", "particles.npz", ".run*",
+    "text.json",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -111,21 +115,32 @@ def run_missing(
     Raises:
         UserError: a run that ended with an error, or nothing to run.
     """
-    experiment = find(name)
+    experiment, only = find(name), only or {}
     if not experiment.runs:
         raise UserError(f"{name} has no commands of its own to run; {experiment.where or 'its page'} tells more")
     end = time.monotonic() + 60 * limit_minutes
-    for other, needed in _copied_from(experiment).items():
+    for other, needed in _copied_from(_chosen_runs(experiment, only, folders)).items():
         left = (end - time.monotonic()) / 60
         if not run_missing(find, other, root, pilot=pilot, limit_minutes=left, folders=needed):
             return False
     folder = root / name
-    while waiting := [run for run in missing(experiment, folder, pilot=pilot) if _wanted(run, only or {}, folders)]:
+    while waiting := [run for run in missing(experiment, folder, pilot=pilot) if _wanted(run, only, folders)]:
         if time.monotonic() >= end:
             print(f"{name}: {len(waiting)} runs are left; the same command goes on", flush=True)
             return False
         _start(waiting[0], folder, f"{name}, {len(waiting)} to go")
     return True
+
+
+def running_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of commands that run experiments."""
+    parser.add_argument(
+        "--root", type=Path, default=Path("runs/results"), metavar="DIR", help="holds a folder for each experiment"
+    )
+    parser.add_argument(
+        "--limit-minutes", type=float, default=math.inf, metavar="M", help="start no run after M minutes"
+    )
+    parser.add_argument("--pilot", action="store_true", help="choose budgets anew, where some are recorded")
 
 
 def state(experiments: Sequence[Experiment], root: Path) -> list[str]:
@@ -144,10 +159,29 @@ def state(experiments: Sequence[Experiment], root: Path) -> list[str]:
     return lines or [f"{root} holds no experiment yet"]
 
 
-def _copied_from(experiment: Experiment) -> dict[str, list[str]]:
-    """Other experiments, and those of their run directories that this one starts from."""
+def _chosen_runs(experiment: Experiment, only: Mapping[str, str], folders: Collection[str] | None) -> list[OneRun]:
+    """Runs, pilots aside, that a call is about.
+
+    Raises:
+        UserError: a key that no grid of the experiment has, or values that no run has.
+    """
+    runs = [run for run in runs_of(experiment) if not run.pilot]
+    keys = sorted({key for run in runs for key in run.params})
+    for key in only:
+        if key not in keys:
+            hint = did_you_mean(key, keys)
+            raise UserError(f"--only {key}=...: {experiment.name} has no such key (its keys: {', '.join(keys)}).{hint}")
+    found = [run for run in runs if _wanted(run, only, folders)]
+    if only and not any(only.keys() & run.params.keys() for run in found):
+        said = " ".join(f"{key}={value}" for key, value in only.items())
+        raise UserError(f"--only {said} leaves no run of {experiment.name}")
+    return found
+
+
+def _copied_from(runs: Sequence[OneRun]) -> dict[str, list[str]]:
+    """Other experiments, and those of their run directories that these runs start from."""
     found: dict[str, list[str]] = {}
-    for run in runs_of(experiment):
+    for run in runs:
         name, _, folder = (run.copy or ".").partition("/")
         if name != ".":
             found.setdefault(name, []).append(folder)

@@ -6,7 +6,6 @@ where a number falls outside or cannot be read. A run that was interrupted goes 
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from vgf.results.experiment import Experiment
 from vgf.results.grid import measures_of
 from vgf.results.measure import Number, measured
 from vgf.results.registry import experiments, read
-from vgf.results.runner import chosen_here, run_missing
+from vgf.results.runner import chosen_here, run_missing, running_arguments
 from vgf.results.text import value_text
 
 __all__ = ["compared", "run"]
@@ -28,19 +27,13 @@ def run(arguments: Sequence[str]) -> None:
     """Verify one experiment, or list them all.
 
     Raises:
-        UserError: an unknown experiment, one without numbers, or a run that failed.
+        UserError: an unknown experiment, one without numbers, no folder of runs, or a run that failed.
         SystemExit: status 1: not all numbers fall inside.
     """
     parser = Parser("verify")
     parser.add_argument("name", nargs="?", metavar="NAME", help="of an experiment; without it they are listed")
     parser.add_argument("--runs", type=Path, metavar="DIR", help="holds the run directories; nothing is run")
-    parser.add_argument(
-        "--root", type=Path, default=Path("runs/results"), metavar="DIR", help="holds a folder for each experiment"
-    )
-    parser.add_argument(
-        "--limit-minutes", type=float, default=math.inf, metavar="M", help="start no run after M minutes"
-    )
-    parser.add_argument("--pilot", action="store_true", help="choose budgets anew as well")
+    running_arguments(parser)
     given = parser.parse_args(list(arguments))
     if given.name is None:
         print("\n".join(_listed(experiments())))
@@ -48,6 +41,8 @@ def run(arguments: Sequence[str]) -> None:
     experiment = read(given.name)
     if experiment.expected is None or not experiment.expected.values:
         raise UserError(f"{given.name} has no numbers to compare with: it is {experiment.status}")
+    if given.runs is not None and not given.runs.is_dir():
+        raise UserError(f"--runs {given.runs} is no folder; it holds the run directories of {given.name}")
     if given.runs is None:
         ended = run_missing(read, given.name, given.root, pilot=given.pilot, limit_minutes=given.limit_minutes)
         if not ended:

@@ -1,7 +1,7 @@
 """How answers are written: OpenAI's objects for completions and chat completions, whole or as stream events.
 
 Each choice also has ``transport``: the reward of the selected particle (null where nothing was scored) and whether it
-is a moved one.
+is a moved one. So does the whole answer, and every event of a stream: the budget and the seed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Form(ABC):
         self, job: Job, done: Sequence[Completion], tokenizer: Any, usage: dict[str, int]
     ) -> AsyncIterator[str]:
         """A stream whose texts come whole: one event a choice, then usage where it was asked for, then the end."""
-        head = job.head | {"object": self.stream_kind}
+        head = job.head | {"object": self.stream_kind} | job.own()
         for index, one in enumerate(done):
             end = self._end(one, tokenizer, job.fields)
             text, _ = self._text(one, tokenizer, job.fields)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from vgf.arguments import positive
 from vgf.commands import Parser
 from vgf.errors import UserError
 from vgf.language.hub import extra
@@ -65,7 +66,7 @@ def _parser() -> Parser:
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
     parser.add_argument("--name", help="of the model, for OpenAI's clients (default: the directory's)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--threads", type=int, help="of torch (default: its own choice)")
+    parser.add_argument("--threads", type=positive, help="of torch (default: its own choice)")
     parser.add_argument("--window", type=float, default=4.0, help="milliseconds a request waits for company")
     parser.add_argument("--trust", action="store_true", help="import a reward module:function that the run names")
     for field in dataclasses.fields(Limits):

@@ -61,6 +61,8 @@ class ControlService:
         self.policy, self.config, self.limits = policy, config, limits
         self.batcher = Batcher(self._decide, most=_SLOTS, window=window, waiting=limits.waiting)
         self.methods = self._methods()
+        own = policy.method.method
+        self.method = own if own in self.methods else next(iter(self.methods))  # method=all has none of its own
         self.router = APIRouter()
         self.router.add_api_route("/act", self.act, methods=["POST"])
 
@@ -68,7 +70,7 @@ class ControlService:
         """Choose actions: one row of the answer for each observation, or bare values for a single one."""
         asked = await read_fields(request, ActFields, self.limits.body)
         rows = self._observations(asked.observations)
-        name = asked.method or self.policy.method.method
+        name = asked.method or self.method
         if name not in self.methods:
             raise ApiError(400, f"method {name[:60]!r} is unknown; this run has {', '.join(self.methods)}", "method")
         try:
@@ -103,7 +105,7 @@ class ControlService:
                 }
                 for name, method in self.methods.items()
             },
-            "method": self.policy.method.method,
+            "method": self.method,
         }
 
     def _methods(self) -> Mapping[str, MethodConfig]:

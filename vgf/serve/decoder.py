@@ -2,8 +2,9 @@
 
 A row is one completion to be given: a prompt, and the key of its noise. Rows of a call have prompts of one length, so
 that no padding comes in; rewards score each row's particles apart; and where a call would have fewer than four rows of
-numbers it is filled up, because smaller matrix products take another path and round differently. On the processors
-this was tried on, a row's answer is then the same, bit for bit, whoever is beside it.
+numbers it is filled up, because smaller matrix products take another path and round differently. What is left is the
+rounding of products with more rows or fewer, which on some processors is none: a row's tokens are then the same whoever
+is beside it, but where two are as good as tied, and its log probabilities agree to about 1e-6.
 """
 
 from __future__ import annotations
@@ -126,12 +127,13 @@ class Decoder:
         with policy.reference.listening(_Listener(rows, wanted, self.streams(key.budget, key.particles))):
             if self.alone(key.particles):
                 samples = policy.sample(prompts, key.budget, 0, method)
-                return [self._completion(samples, i, 0, None, True) for i in range(count)]
+                return [self._completion(samples, i, 0, None, not key.budget.is_zero) for i in range(count)]
             generation = policy.move(prompts, key.budget, 0, method)
         best, place = generation.best()
         both = torch.cat([generation.rewards, generation.twin_rewards], 1)  # [B, 2N]
         rewards = both.gather(1, place)[:, 0].tolist()
-        return [self._completion(best, i, 0, rewards[i], int(place[i]) < key.particles) for i in range(count)]
+        moved = [int(chosen) < key.particles and not key.budget.is_zero for chosen in place]
+        return [self._completion(best, i, 0, rewards[i], moved[i]) for i in range(count)]
 
     def _completion(self, samples: Samples, row: int, n: int, reward: float | None, moved: bool) -> Completion:
         kept = samples.mask[row, n]

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from vgf.arguments import Arguments
+from vgf.arguments import Arguments, positive
 from vgf.complaints import one_line_errors
 from vgf.errors import UserError
 
@@ -93,8 +93,8 @@ def _request(info: dict[str, Any], budget: float | None, number: int) -> tuple[s
 
 def _ask(url: str, body: dict[str, Any] | None = None) -> Any:
     content = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, content, {"Content-Type": "application/json"})
     try:
+        request = urllib.request.Request(url, content, {"Content-Type": "application/json"})
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=600) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
@@ -112,8 +112,8 @@ def main(arguments: Sequence[str]) -> None:
     parser = Arguments("python -m vgf.serve.load", "Measure a server.")
     parser.add_argument("address", help="such as http://127.0.0.1:8000")
     parser.add_argument("--budgets", type=float, nargs="+", help="values of the method's knob (default: as configured)")
-    parser.add_argument("--concurrent", type=int, nargs="+", default=[1, 8], help="callers at the same time")
-    parser.add_argument("--requests", type=int, default=40, help="in all, for each row of the table")
+    parser.add_argument("--concurrent", type=positive, nargs="+", default=[1, 8], help="callers at the same time")
+    parser.add_argument("--requests", type=positive, default=40, help="in all, for each row of the table")
     parser.add_argument("--particles", type=int, help="of each prompt (text)")
     given = parser.parse_args(arguments)
     more = {} if given.particles is None else {"particles": given.particles}

@@ -50,7 +50,7 @@ async def events(job: Job, batcher: Batcher, tokenizer: Any, seconds: float) -> 
 async def _parts(
     job: Job, tokenizer: Any, told: asyncio.Queue[_Told], tasks: list[asyncio.Task[None]], deadline: float
 ) -> AsyncIterator[str]:
-    head = job.head | {"object": job.form.stream_kind}
+    head = job.head | {"object": job.form.stream_kind} | job.own()
     texts = [Pieces(tokenizer, job.fields.stops()) for _ in job.rows]
     seen, lengths, open_rows = [0] * len(texts), [0] * len(texts), set(range(len(texts)))
 

@@ -58,6 +58,10 @@ class Job:
     streams: bool
     head: dict[str, Any]
 
+    def own(self) -> dict[str, Any]:
+        """What transports: every answer, and every event of a stream, says it."""
+        return {"transport": {"budget": dataclasses.asdict(self.budget), "seed": self.seed}}
+
     def usage(self, done: Sequence[int]) -> dict[str, int]:
         """Tokens read and written."""
         prompts = sum(len(row.ids) for row in self.rows[:: self.fields.n or 1])
@@ -149,8 +153,7 @@ class TextService:
             parts = form.in_one_go(job, done, self.tokenizer, usage)
             return StreamingResponse(parts, media_type="text/event-stream")
         choices = [form.choice(i, one, self.tokenizer, asked) for i, one in enumerate(done)]
-        own = {"budget": dataclasses.asdict(job.budget), "seed": job.seed}
-        return json_response(job.head | {"object": form.kind, "choices": choices, "usage": usage, "transport": own})
+        return json_response(job.head | {"object": form.kind, "choices": choices, "usage": usage} | job.own())
 
     def _job(self, asked: TextFields, prompts: Sequence[tuple[str, Sequence[int]]], form: Form) -> Job:
         if asked.model is not None:

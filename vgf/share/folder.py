@@ -17,13 +17,16 @@ from vgf.files import atomic_write_text, writing
 from vgf.language.adapters import adapter_path
 from vgf.language.loading import heads_path, text_json
 from vgf.language.models import find_model
-from vgf.rundir import read_config
+from vgf.rundir import as_chosen, read_config
 from vgf.share.card import model_card
 
 __all__ = ["SUFFIXES", "fill_folder"]
 
 SUFFIXES = (".safetensors", ".json", ".yaml", ".csv", ".png", ".md", ".html")
-_TEXTS = ("eval.csv", "offline.csv", "samples.json", "auto_budget.json", "scale.json", "report.html")
+_TEXTS = (
+    "eval.csv", "evaluations.json", "offline.csv", "samples.json", "auto_budget.json", "scale.json", "report.html",
+)  # fmt: skip
+_OF_MACHINE = ("tracker", "device", "threads", "data.processes", "eval.processes")  # whoever pulls has their own
 _MODEL = ("*.safetensors", "*.json")  # of a folder that transformers has saved; pickles and code stay behind
 
 
@@ -38,12 +41,12 @@ def fill_folder(run_dir: Path, target: Path, *, repo: str, licence: str, with_re
         with_reference: also the reference model of a language run, where it is a folder of this machine.
 
     Returns:
-        The configuration as it is pushed.
+        The configuration as it is pushed: as the run acts, with the budget that ``budget=auto`` chose.
 
     Raises:
         UserError: no finished run, a part of it is missing, or its reference is of this machine alone.
     """
-    config = read_config(run_dir)
+    config = as_chosen(run_dir, read_config(run_dir))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} is not empty; choose another folder")
     with writing("the folder", target):
@@ -53,7 +56,7 @@ def fill_folder(run_dir: Path, target: Path, *, repo: str, licence: str, with_re
         else:
             _networks(run_dir, target)
         config = _without_paths(config, run_dir)
-        atomic_write_text(target / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+        atomic_write_text(target / "config.yaml", _without_machine(config))
         for name in _TEXTS:
             if (run_dir / name).is_file():
                 atomic_write_text(target / name, _without_home((run_dir / name).read_text(encoding="utf-8")))
@@ -117,6 +120,18 @@ def _copy_model(source: Path, target: Path, what: str, base: str | None = None) 
         atomic_write_text(
             settings, json.dumps(json.loads(settings.read_text()) | {"base_model_name_or_path": base}, indent=2)
         )
+
+
+def _without_machine(config: Config) -> str:
+    """The configuration as YAML; what is left out of it is the default of the machine that reads it."""
+    settings: Any = OmegaConf.to_container(OmegaConf.structured(config))
+    for key in _OF_MACHINE:
+        *groups, name = key.split(".")
+        group = settings
+        for one in groups:
+            group = group[one]
+        del group[name]
+    return OmegaConf.to_yaml(settings)
 
 
 def _without_paths(config: Config, run_dir: Path) -> Config:

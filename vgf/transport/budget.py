@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Real
 
 from vgf.errors import UserError
 
@@ -21,7 +22,7 @@ class Budget:
             Euler steps (rules that act inside it). Inside the flow the *last* ``steps`` Euler steps
             are guided, because the denoised estimate the gradient is taken at sharpens as t -> 1;
             more than the flow has means all of them. None: the rule's own default.
-        size: step size, guidance weight or alpha of the rule, >= 0. None: the rule's own default.
+        size: step size or guidance weight of the rule (QPILOTS' alpha), >= 0. None: the rule's own default.
         radius: hard limit on ``travelled``, the RMS distance per coordinate between a particle and
             its twin (the same noise carried by the reference alone), in action units. None: no limit.
 
@@ -34,16 +35,18 @@ class Budget:
     radius: float | None = None
 
     def __post_init__(self) -> None:
-        if self.steps is not None and (isinstance(self.steps, bool) or self.steps != int(self.steps)):
-            raise UserError(f"budget.steps={self.steps!r} is not a whole number; give 0, 1, 2, ...")
         for name in ("steps", "size", "radius"):
             amount = getattr(self, name)
             if amount is None:
                 continue
-            if math.isnan(amount) or amount < 0:
+            if isinstance(amount, bool) or not isinstance(amount, Real) or math.isnan(amount) or amount < 0:
                 raise UserError(f"budget.{name}={amount!r} is not a budget; give a number of 0 or more")
             if math.isinf(amount) and name != "radius":
                 raise UserError(f"budget.{name}={amount!r} is unbounded; give a finite number")
+        if self.steps is not None and self.steps != int(self.steps):
+            raise UserError(f"budget.steps={self.steps!r} is not a whole number; give 0, 1, 2, ...")
+        if self.steps is not None:
+            object.__setattr__(self, "steps", int(self.steps))  # 2.0, as JSON and NumPy have it
         if self.steps is not None and self.steps > MOST_STEPS:
             raise UserError(f"budget.steps={self.steps!r} would take for ever; give {MOST_STEPS:,} or less")
 

@@ -23,7 +23,7 @@ __all__ = ["mmd", "travelled", "w2", "w_inf_bound"]
 def travelled(particles: Tensor, twins: Tensor) -> Tensor:
     """RMS distance per coordinate of each particle from its twin: [B, N, D] -> [B, N], in units of x.
 
-    The one currency in which all rules, and both domains, are compared.
+    The one currency in which all rules are compared.
     """
     return (particles - twins).square().mean(-1).sqrt()
 

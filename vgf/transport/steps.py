@@ -31,7 +31,7 @@ def _sign() -> Step:
 
 
 def _rms() -> Step:
-    """Root mean square over a particle's coordinates scaled to one: the size is the distance ``travelled``."""
+    """Root mean square over a particle's coordinates scaled to one: the size is the length of a move."""
     return lambda g, v, t: g / (g.square().mean(-1, keepdim=True).sqrt() + _TINY)
 
 

@@ -17,7 +17,8 @@ from vgf.config import Config
 from vgf.results import page
 from vgf.results.grid import measures_of, runs_of
 from vgf.results.measure import STATISTICS
-from vgf.results.registry import experiments, names, read
+from vgf.results.record import expected_of
+from vgf.results.registry import experiments, folder, names, read
 from vgf.run import _OPEN_KEYS
 
 ROOT = Path(__file__).parents[2]
@@ -81,3 +82,15 @@ def test_the_page_is_what_the_registry_says():
 def test_the_registry_names_no_place_of_a_machine():
     for name in names():
         assert not re.search(r"/(home|tmp|root|work)/", (ROOT / "results" / f"{name}.yaml").read_text()), name
+
+
+@pytest.mark.parametrize("kept", sorted(folder().glob("scores/*/")), ids=lambda path: path.name)
+def test_recorded_numbers_follow_from_the_scores_that_are_kept(kept: Path):
+    experiment = read(kept.name)
+    again, missing = expected_of(experiment, kept)
+    recorded = experiment.expected.values if experiment.expected else {}
+    if not recorded or recorded.keys() & missing.keys():
+        pytest.skip("these scores wait for others; what is recorded was read before any were kept")
+    assert again.values == recorded
+    assert again.chosen == experiment.expected.chosen  # type: ignore[union-attr]
+    assert again.seconds == experiment.expected.seconds  # type: ignore[union-attr]

@@ -9,37 +9,12 @@ import pytest
 import yaml
 
 from tests.command import run_main
+from tests.results.small_experiments import PILOT, SEEDS, written
 from vgf import UserError
-from vgf.results import registry, runner
+from vgf.results import runner
 from vgf.results.__main__ import main
+from vgf.results.history import history
 from vgf.results.registry import read
-
-PILOT = {
-    "name": "pilot", "pilot": True, "command": 'python -m vgf.run "eval.baselines=[qgf@0.1,qgf@0.3]" run_dir=pilot',
-}  # fmt: skip
-
-
-@pytest.fixture
-def experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: list[str]) -> Path:
-    """A registry of two: ``tiny`` trains, ``more`` evaluates its run again."""
-    folder = tmp_path / "registry"
-    folder.mkdir()
-    overrides = [word for word in tiny if not word.startswith(("eval.budgets", "budget.size"))]
-    points = '"eval.budgets=[0]" method=reference "eval.baselines=[qgf@0.1]" eval.videos=0'
-    for name, runs in {
-        "tiny": [{"command": f"python -m vgf.run {' '.join(overrides)} {points} run_dir=a"}],
-        "more": [
-            {"command": 'python -m vgf.run mode=eval run=b method=qgf "eval.budgets=[0.3]"', "copy": "tiny/a"},
-        ],
-    }.items():
-        whole = {"name": name, "title": name, "question": "?", "status": "not run", "group": "Control", "runs": runs}
-        budget = 0.1 if name == "tiny" else 0.3
-        whole["measures"] = [
-            {"name": "far", "method": "qgf", "budget": budget, "field": "travelled", "statistic": "mean"}
-        ]
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
-    monkeypatch.setattr(registry, "folder", lambda: folder)
-    return folder
 
 
 def test_an_experiment_from_its_file_to_its_verdict(experiments: Path, tmp_path: Path):
@@ -55,7 +30,7 @@ def test_an_experiment_from_its_file_to_its_verdict(experiments: Path, tmp_path:
     assert recorded.values["far"][0] > 0
     status, said = run_main(["verify", "tiny", *root])  # nothing is left to run
     assert (status, said.splitlines()[-1]) == (0, "tiny: 1 of 1 inside their recorded 95 % intervals")
-    assert len(runner.history(tmp_path / "root" / "tiny")) == 1
+    assert len(history(tmp_path / "root" / "tiny")) == 1
     evaluated = tmp_path / "root" / "more" / "history.jsonl"
     evaluated.write_text(evaluated.read_text().replace('"commit": "', '"commit": "later'))
     main(["record", "more", *root])
@@ -88,36 +63,6 @@ def test_an_unknown_experiment_offers_the_nearest(experiments: Path):
     assert run_main(["verify", "tinny"]) == (
         2, "vgf: no experiment is called 'tinny'; 'vgf verify' lists them. Did you mean 'tiny'?",
     )  # fmt: skip
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Commands that would have been run, each of which leaves scores behind; one that says ``fail`` fails."""
-    commands: list[str] = []
-
-    def pretend(words: list[str], folder: Path) -> int:
-        commands.append(" ".join(words[3:]))
-        run = folder / dict(word.split("=", 1) for word in words if "=" in word)["run_dir"]
-        run.mkdir(parents=True, exist_ok=True)
-        (run / "config.yaml").write_text("method: reference\n")
-        rows = [f"1,qgf,{b},{e},0,{s},1,0.1,0,1,0" for b, s in ((0.1, 0), (0.3, 1)) for e in range(4)]
-        header = "step,method,budget,episode,return,success,length,travelled,value,milliseconds,judge"
-        (run / "eval.csv").write_text("\n".join([header, *rows, ""]))
-        return 3 if "fail" in commands[-1] else 0
-
-    monkeypatch.setattr(runner, "_ended", pretend)
-    return commands
-
-
-def written(folder: Path, *runs: dict) -> None:
-    whole = {"name": "e", "title": "e", "question": "?", "status": "not run", "group": "Control", "runs": list(runs)}
-    (folder / "e.yaml").write_text(yaml.safe_dump(whole))
-
-
-SEEDS = {
-    "grid": {"seed": [0, 1, 2]},
-    "command": 'python -m vgf.run seed={seed} "eval.baselines=[{chosen}]" run_dir=s{seed}',
-}
 
 
 def test_the_pilot_runs_first_and_its_budgets_go_into_the_commands(
@@ -194,13 +139,13 @@ def test_a_run_that_fails_ends_it_and_is_tried_again(experiments: Path, tmp_path
     for _ in range(2):
         with pytest.raises(UserError, match=r"a run of e ended with status 3: python -m vgf.run tracker=fail"):
             runner.run_missing(read, "e", tmp_path)
-    assert [attempt.status for attempt in runner.history(tmp_path / "e")] == [3, 3]
+    assert [attempt.status for attempt in history(tmp_path / "e")] == [3, 3]
 
 
 def test_a_torn_line_of_the_history_is_left_out(tmp_path: Path):
     whole = {"command": "a", "status": 0, "seconds": 1.0, "commit": "c", "date": "d"}
     (tmp_path / "history.jsonl").write_text(json.dumps(whole) + '\n{"command": "b", "sta')
-    assert [attempt.command for attempt in runner.history(tmp_path)] == ["a"]
+    assert [attempt.command for attempt in history(tmp_path)] == ["a"]
 
 
 @pytest.mark.parametrize(

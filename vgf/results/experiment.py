@@ -86,7 +86,7 @@ class Expected:
     """What came out.
 
     Attributes:
-        commit: of the code that ran; date: of the last run.
+        commit: of the code that ran; date: of the last run; earlier: commits of other runs.
         machine: processor and cores.
         seconds: wall time of all runs; null where it was not kept.
         versions: package -> version.
@@ -103,6 +103,7 @@ class Expected:
     chosen: dict[str, float] = dataclasses.field(default_factory=dict)
     values: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     source: str = "recorded"
+    earlier: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclass(frozen=True)

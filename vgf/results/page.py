@@ -170,7 +170,8 @@ def _wrapped(run: OneRun) -> str:
 def _origin(experiment: Experiment, expected: Expected) -> str:
     """Where the numbers come from, in one line."""
     how = "Recorded from runs" if expected.source == "recorded" else f"Transcribed from {expected.source}"
-    parts = [f"`results/{experiment.name}.yaml`. {how} at commit {expected.commit[:7]}, {expected.date}"]
+    commits = " and ".join(commit[:7] for commit in [*expected.earlier, expected.commit])
+    parts = [f"`results/{experiment.name}.yaml`. {how} at commit {commits}, {expected.date}"]
     parts.append(expected.machine)
     if expected.seconds:
         parts.append(f"{duration(expected.seconds)} in all")

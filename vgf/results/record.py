@@ -1,39 +1,64 @@
-"""Writes what finished runs came to into the registry: value and interval of every measure, where and when."""
+"""Writes what finished runs came to into the registry: value and interval of every measure, where and when.
+
+results/scores/NAME/   what the measures read of every run that was recorded, in the shape of a folder of runs
+
+So an experiment can be run in parts, here and there and one day after another: ``record`` adds the runs it finds to
+those that are kept, and reads the measures from all of them.
+"""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from vgf.errors import UserError
 from vgf.results.experiment import Expected, Experiment
 from vgf.results.grid import OneRun, runs_of
+from vgf.results.history import history
+from vgf.results.keep import VERSIONS, keep
 from vgf.results.measure import measured
 from vgf.results.registry import path_of, read, write_expected
-from vgf.results.runner import chosen_here, history, missing
+from vgf.results.runner import chosen_here, missing
 from vgf.speed import cores, processor
 
 __all__ = ["expected_of", "machine", "record"]
 
-_VERSIONS = ("python", "torch", "numpy", "mujoco", "gymnasium", "ogbench")
-
 
 def record(name: str, root: Path) -> str:
-    """Read the runs in ``root/name`` into ``results/name.yaml``, and say what was read.
+    """Keep the scores of the runs in ``root/name``, read all that are kept into ``results/name.yaml``, and say so.
 
     Raises:
-        UserError: nothing can be read.
+        UserError: nothing can be read, or a number that was recorded could be read no more; the YAML then stays.
     """
-    experiment, folder = read(name), root / name
-    expected, reasons = expected_of(experiment, folder)
-    complete = not reasons and not missing(experiment, folder)
+    experiment, kept = read(name), path_of(name).parent / "scores" / name
+    keep([run for run in runs_of(experiment) if run.pilot], root / name, kept)
+    keep(runs_of(experiment, chosen_here(experiment, kept, pilot=False)), root / name, kept)
+    expected, reasons = expected_of(experiment, kept)
+    recorded = experiment.expected.values if experiment.expected else {}
+    if lost := [measure for measure in recorded if measure not in expected.values]:
+        raise UserError(
+            f"{path_of(name)} stays as it is: {len(lost)} of its {len(recorded)} numbers cannot be read, neither from "
+            f"{root / name} nor from what was kept ({lost[0]}: {reasons.get(lost[0], 'no such measure')}). Run what is "
+            f"missing, or take 'expected' out of the file; the scores that were found are kept in {kept}"
+        )
+    complete = not reasons and not missing(experiment, kept)
     write_expected(path_of(name), expected, "run" if complete and not experiment.not_run else "partly run")
-    lines = [
-        f"{name}: {len(expected.values)} of {len(expected.values) + len(reasons)} measures recorded in {path_of(name)}"
-    ]
-    return "\n".join([*lines, *(f"  not recorded: {measure}: {reason}" for measure, reason in reasons.items())])
+    count = len(expected.values)
+    return "\n".join(
+        [f"{name}: {count} of {count + len(reasons)} measures recorded in {path_of(name)}", *_told(reasons)]
+    )
+
+
+def _told(reasons: Mapping[str, str]) -> Iterator[str]:
+    """A line for every reason, with the measures that it keeps from being recorded."""
+    measures: dict[str, list[str]] = {}
+    for measure, reason in reasons.items():
+        measures.setdefault(reason, []).append(measure)
+    for reason, names in measures.items():
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield f"  not recorded: {names[0]}{others}: {reason}"
 
 
 def expected_of(experiment: Experiment, folder: Path) -> tuple[Expected, dict[str, str]]:
@@ -52,10 +77,11 @@ def expected_of(experiment: Experiment, folder: Path) -> tuple[Expected, dict[st
     facts = _environment(folder, runs_of(experiment, chosen))
     return Expected(
         commit=attempts[-1].commit if attempts else facts.get("commit", "unknown"),
+        earlier=[commit for commit in dict.fromkeys(each.commit for each in attempts) if commit != attempts[-1].commit],
         date=attempts[-1].date if attempts else datetime.datetime.now(datetime.UTC).date().isoformat(),
         machine=machine(),
         seconds=round(sum(attempt.seconds for attempt in attempts)) if attempts else None,
-        versions={package: facts[package] for package in _VERSIONS if package in facts},
+        versions={package: facts[package] for package in VERSIONS if package in facts},
         chosen=chosen,
         values={name: [_rounded(x) for x in asdict(number).values()] for name, number in numbers.items()},
     ), reasons

@@ -73,7 +73,9 @@ def read_file(path: Path) -> Experiment:
 
 def write_expected(path: Path, expected: Expected, status: str) -> None:
     """Replace ``status`` and ``expected`` in a file, and leave every other line as it is."""
-    fresh = {"expected": {key: value for key, value in dataclasses.asdict(expected).items() if value not in (None, {})}}
+    fresh = {
+        "expected": {key: value for key, value in dataclasses.asdict(expected).items() if value not in (None, {}, [])}
+    }
     lines = path.read_text().splitlines()
     kept = _without(_replaced(lines, "status", f"status: {status}"), "expected")
     while kept and not kept[-1].strip():

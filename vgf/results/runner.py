@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vgf.errors import UserError, did_you_mean
@@ -26,36 +25,14 @@ from vgf.interrupt import Terminated
 from vgf.results.choose import choose
 from vgf.results.experiment import Experiment
 from vgf.results.grid import OneRun, runs_of
+from vgf.results.history import Attempt, add, finished, history
 
-__all__ = ["Attempt", "chosen_here", "history", "missing", "run_missing", "running_arguments", "state"]
+__all__ = ["chosen_here", "missing", "run_missing", "running_arguments", "state"]
 
 _LEFT_OUT = (
     "eval.csv", "evaluations.json", "offline.csv", "report.html", "curve.png", "videos", "particles.npz", ".run*",
     "text.json",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A command that was started, and how it ended."""
-
-    command: str
-    status: int
-    seconds: float
-    commit: str
-    date: str
-
-
-def history(folder: Path) -> list[Attempt]:
-    """Every attempt in an experiment's folder, the oldest first; a torn last line is left out."""
-    path = folder / "history.jsonl"
-    found = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            found.append(Attempt(**json.loads(line)))
-        except (ValueError, TypeError):
-            continue
-    return found
 
 
 def chosen_here(experiment: Experiment, folder: Path, *, pilot: bool) -> dict[str, float] | None:
@@ -85,8 +62,8 @@ def missing(experiment: Experiment, folder: Path, *, pilot: bool = False) -> lis
 
 
 def _unfinished(runs: Sequence[OneRun], folder: Path) -> list[OneRun]:
-    done = {attempt.command for attempt in history(folder) if attempt.status == 0}
-    return [run for run in runs if run.command not in done]
+    done = finished(runs, folder)
+    return [run for run in runs if run not in done]
 
 
 def run_missing(
@@ -207,9 +184,7 @@ def _start(run: OneRun, folder: Path, said: str) -> None:
     finally:
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         seconds = round(time.monotonic() - begun, 1)
-        attempt = Attempt(run.command, status, seconds, git_revision() or "unknown", today)
-        with (folder / "history.jsonl").open("a") as file:
-            file.write(json.dumps(asdict(attempt)) + "\n")
+        add(folder, Attempt(run.command, status, seconds, git_revision() or "unknown", today))
     if status:
         raise UserError(f"a run of {said.split(',')[0]} ended with status {status}: {run.command}")
 

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from fastapi.testclient import TestClient
+from omegaconf import OmegaConf
 from small_text import CPU, save_model, text_config, text_problem
 
+import vgf
 from vgf.errors import UserError
 from vgf.language.adapters import adapter_path, load_adapted, round_folder, save_adapter
 from vgf.language.evaluation import evaluate
@@ -16,6 +19,7 @@ from vgf.language.loading import heads_path, note_parts, open_reference
 from vgf.language.policy import Generation
 from vgf.methods import budget_at
 from vgf.rundir import RunDirectory
+from vgf.serve.app import make_app
 from vgf.tasks.llm_adapters import adapter_points
 from vgf.trainers import distill, lora
 from vgf.transport import Budget
@@ -100,3 +104,20 @@ def test_the_adapted_model_is_loaded_from_the_run(setup: Any, tmp_path: Path) ->
     assert not torch.equal(policy.move(prompts, None, 0, config).moved.tokens, unmoved.moved.tokens)
     with pytest.raises(UserError, match="has no adapter"):
         load_adapted(tmp_path, config)
+
+
+def test_loading_and_serving_a_run_take_the_adapter_it_has_trained(setup: Any) -> None:
+    config, _, run = setup
+    note_parts(run.path, proxy="regex:good", reward_path=None)
+    (run.path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    prompts = ["the film", "a"]
+    adapted, reference = vgf.load(run.path), vgf.load(run.path, adapter=False)
+    with_adapter = load_adapted(run.path, config).generate(prompts, Budget(size=0))
+    assert adapted.generate(prompts) == with_adapter  # alone, unless a call names a budget
+    assert adapted.generate(prompts, Budget(size=2)) != with_adapter
+    assert reference.generate(prompts, Budget(size=0)) != with_adapter
+    assert reference.method.budget.size == config.budget.size
+    for chosen, named in ((True, "distill"), (False, None)):
+        info = TestClient(make_app(run.path, adapter=chosen)).get("/info").json()
+        assert (info["adapter"], info["largest"]["size"] >= config.budget.size) == (named, True)
+        assert info["budget"]["size"] == (0 if chosen else config.budget.size)

@@ -23,9 +23,10 @@ from vgf.config import Config, MethodConfig
 from vgf.errors import UserError
 from vgf.files import atomic_path, atomic_write_text
 from vgf.language.hub import extra
-from vgf.language.loading import load_heads, load_text, open_reference, precision, text_policy, with_own_parts
-from vgf.language.policy import TextPolicy, Values
+from vgf.language.loading import load_text, open_reference, precision
+from vgf.language.policy import TextPolicy
 from vgf.language.reference import Reference
+from vgf.methods import knob_of
 
 __all__ = ["adapted_reference", "adapter_facts", "adapter_path", "load_adapted", "round_folder", "save_adapter"]
 
@@ -105,16 +106,29 @@ def load_adapted(
     device: str | torch.device = "cpu",
     trust: bool = False,
 ) -> TextPolicy:
-    """The policy of a run's adapted model: ``Budget(steps=0)`` is the adapter alone, more is moved on top of it.
+    """The policy of a run's adapted model: particles are its samples, moved by value heads that were fitted to it.
+
+    Args:
+        method: None: the adapter alone, that is the run's method at budget 0; a call's budget is spent on top.
 
     Raises:
         UserError: the run has no adapter; otherwise as :func:`vgf.language.loading.load_text`.
     """
-    facts, device = adapter_facts(adapter_path(run_dir)), torch.device(device)
+    facts = adapter_facts(adapter_path(run_dir))
     if facts is None:
         raise UserError(f"{run_dir} has no adapter; train one with trainer=distill")
-    config = with_own_parts(run_dir, config)
-    plain = load_text(run_dir, config, method=method, device=device, trust=trust)
-    heads = load_heads(round_folder(run_dir, facts["rounds"]), device)
-    values = Values(plain.values.reward, heads.get("heads"), heads.get("tokens"))
-    return text_policy(config, adapted_reference(config, adapter_path(run_dir), device), values, plain.method)
+    return load_text(
+        run_dir,
+        config,
+        method=alone(config) if method is None else method,
+        device=device,
+        trust=trust,
+        opened=lambda config, device: adapted_reference(config, adapter_path(run_dir), device),
+        heads_from=round_folder(run_dir, facts["rounds"]),
+    )
+
+
+def alone(config: Config) -> Config:
+    """The configuration at budget 0; what it was configured with stays in its sweep."""
+    still: dict[str, Any] = {"auto": False, config.transport.knob: 0}
+    return replace(config, budget=replace(config.budget, **still), sweep=sorted({0.0, knob_of(config), *config.sweep}))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,10 +160,13 @@ def load_text(
     method: str | MethodConfig | None = None,
     device: str | torch.device = "cpu",
     trust: bool = False,
+    opened: Callable[[Config, torch.device], Reference] = open_reference,
+    heads_from: Path | None = None,
 ) -> TextPolicy:
     """The policy of a language run: reference, reward and heads as it was trained with.
 
-    Trained with ``budget=auto`` it acts with what was chosen.
+    Trained with ``budget=auto`` it acts with what was chosen. ``opened`` and ``heads_from`` put another model, and the
+    heads that were fitted to it, in the reference's place (:func:`vgf.language.adapters.load_adapted`).
 
     Raises:
         UserError: a part of it cannot be found any more, or is damaged; or its reward is a function of a module and
@@ -186,11 +189,11 @@ def load_text(
         if kept is None
         else load_reward("reward", run_dir / kept, device, precision(config), config.text.reward.max_length)
     )
-    heads = load_heads(run_dir, device)
+    heads = load_heads(heads_from or run_dir, device)
     method = as_chosen(run_dir, config) if method is None else method
     chosen = load_method(method) if isinstance(method, str) else method
     values = Values(reward, heads.get("heads"), heads.get("tokens"))
-    return text_policy(config, open_reference(config, device), values, chosen)
+    return text_policy(config, opened(config, device), values, chosen)
 
 
 def with_own_parts(run_dir: Path, config: Config) -> Config:

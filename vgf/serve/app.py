@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from vgf.errors import UserError
+from vgf.language.adapters import adapter_facts, adapter_path
 from vgf.language.policy import TextPolicy
 from vgf.loading import load
 from vgf.rundir import read_config
@@ -31,6 +32,7 @@ def make_app(
     name: str | None = None,
     device: str | torch.device = "cpu",
     trust: bool = False,
+    adapter: bool = True,
 ) -> FastAPI:
     """The application that serves a run.
 
@@ -41,14 +43,18 @@ def make_app(
         name: of the model, for OpenAI's clients; None: the directory's.
         device: where the networks live.
         trust: whether a reward ``module:function`` that the run names may be imported, as in :func:`vgf.load`.
+        adapter: whether a language run's adapter is part of the model, as there.
 
     Raises:
         UserError: the directory is no run, or a part of it is missing or damaged.
     """
-    policy, config, limits = load(run_dir, device=device, trust=trust), read_config(run_dir), limits or Limits()
+    policy = load(run_dir, device=device, trust=trust, adapter=adapter)
+    config, limits = read_config(run_dir), limits or Limits()
     service: TextService | ControlService
     if isinstance(policy, TextPolicy):
-        service = TextService(policy, config, limits, window, name or run_dir.resolve().name)
+        facts = adapter_facts(adapter_path(run_dir)) if adapter else None
+        trained_by = None if facts is None else str(facts["settings"]["trainer"])
+        service = TextService(policy, config, limits, window, name or run_dir.resolve().name, adapter=trained_by)
     else:
         service = ControlService(policy, config, limits, window)
     return application(service)

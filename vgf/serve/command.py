@@ -45,7 +45,7 @@ def run(arguments: Sequence[str]) -> None:
     limits = Limits(**{field.name: getattr(given, f"max_{field.name}") for field in dataclasses.fields(Limits)})
     app = make_app(
         given.run, limits=limits, window=given.window / 1000, name=given.name, device=pick_device(given.device),
-        trust=given.trust,
+        trust=given.trust, adapter=not given.no_adapter,
     )  # fmt: skip
     listener = _listen(given.host, given.port)
     host, port = listener.getsockname()[:2]
@@ -69,6 +69,7 @@ def _parser() -> Parser:
     parser.add_argument("--threads", type=positive, help="of torch (default: its own choice)")
     parser.add_argument("--window", type=float, default=4.0, help="milliseconds a request waits for company")
     parser.add_argument("--trust", action="store_true", help="import a reward module:function that the run names")
+    parser.add_argument("--no-adapter", action="store_true", help="serve the reference, not the adapter trained on it")
     for field in dataclasses.fields(Limits):
         kind = {"seconds": float, "size": float}.get(field.name, int)
         name = f"--max-{field.name.replace('_', '-')}"

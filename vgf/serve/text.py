@@ -77,10 +77,13 @@ class TextService:
         limits: on requests.
         window: seconds that a request waits for company.
         name: of the model.
+        adapter: the trainer whose adapter is in the policy's model; None: the reference itself.
     """
 
-    def __init__(self, policy: TextPolicy, config: Config, limits: Limits, window: float, name: str) -> None:
-        self.policy, self.config, self.limits, self.name = policy, config, limits, name
+    def __init__(
+        self, policy: TextPolicy, config: Config, limits: Limits, window: float, name: str, adapter: str | None = None
+    ) -> None:
+        self.policy, self.config, self.limits, self.name, self.adapter = policy, config, limits, name, adapter
         self.decoder = Decoder(policy)
         self.batcher = Batcher(self.decoder, most=policy.batch, window=window, waiting=limits.waiting)
         self.tokenizer = copy.deepcopy(policy.reference.tokenizer)  # the other one belongs to the model's thread
@@ -98,6 +101,7 @@ class TextService:
             "kind": "text",
             "model": self.name,
             "reference": self.config.text.model,
+            "adapter": self.adapter,
             "method": method.method,
             "knob": method.transport.knob,
             "budget": dataclasses.asdict(read_budget(None, method, self.limits)),

@@ -11,6 +11,7 @@ import yaml
 
 from vgf.config import Config
 from vgf.errors import UserError
+from vgf.language.adapters import adapter_path
 from vgf.methods import knob_of
 from vgf.report.episodes import read_evaluations
 from vgf.report.facts import read_facts
@@ -28,7 +29,7 @@ action = policy.act(obs, budget=Budget({knob}={value:g}), seed=0)  # {zero} is t
 _TEXT = """from vgf import Budget, load
 
 policy = load("{name}")
-policy.generate(["..."], budget=Budget({knob}={value:g}), seed=0)  # {zero}: best of N reference samples"""
+policy.generate(["..."], budget=Budget({knob}={value:g}), seed=0)  # {zero}: best of N samples of {source}"""
 
 
 def model_card(run_dir: Path, config: Config, repo: str, licence: str) -> str:
@@ -45,7 +46,11 @@ def model_card(run_dir: Path, config: Config, repo: str, licence: str) -> str:
     table, metrics = _text_scores(run_dir) if is_text else _scores(run_dir)
     subject = config.text.model if is_text else str(config.env or config.task)
     code = (_TEXT if is_text else _CONTROL).format(
-        name=name, knob=config.transport.knob, value=knob_of(config), zero=f"Budget({config.transport.knob}=0)"
+        name=name,
+        knob=config.transport.knob,
+        value=knob_of(config),
+        zero=f"Budget({config.transport.knob}=0)",
+        source="the adapted model" if adapter_path(run_dir).is_dir() else "the reference",
     )
     versions = "\n".join(line for line in facts.environment.splitlines() if not line.startswith("command: "))
     curve = "![score against the budget](curve.png)\n\n" if (run_dir / "curve.png").is_file() else ""

@@ -108,6 +108,28 @@ def test_observations_that_do_not_fit(policy, obs):
         policy.act(obs)
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"seed": 0.5}, "seed=0.5 must be a whole number"),
+        ({"seed": -1}, "seed=-1 must be"),
+        ({"budget": 0.1}, r"budget=0.1 is no Budget; write Budget\(size="),
+        ({"method": 3}, "method=3 is neither a name"),
+    ],
+)
+def test_arguments_of_the_wrong_kind(policy, asked, said):
+    with pytest.raises(UserError, match=said):
+        policy.act(OBS, **asked)
+
+
+def test_inference_mode_changes_nothing(policy):
+    for method in ("qgf", "vgf", "grad_step"):
+        expected = policy.act(OBS, Budget(steps=3, size=0.3), method=method)
+        with torch.inference_mode():
+            np.testing.assert_array_equal(policy.act(OBS, Budget(steps=3, size=0.3), method=method), expected)
+    assert (policy.act(OBS, Budget(size=0.3)) != policy.act(OBS, Budget(size=0))).any()
+
+
 def test_a_method_whose_network_was_not_trained(policy):
     with pytest.raises(UserError, match=r"net.extras=\[flow_map\]"):
         policy.act(OBS, method="qpilots_m")

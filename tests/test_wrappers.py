@@ -50,9 +50,20 @@ def test_an_episode_that_begins_is_planned_anew(policy: Any) -> None:
     assert (first != fixed[0]).any()
 
 
+def test_a_state_of_other_observations_is_refused(policy: Any) -> None:
+    _, state = Predictor(policy).predict(OBS)
+    with pytest.raises(UserError, match="the state is of 2 observations, not 1"):
+        Predictor(policy).predict(OBS[:1], state)
+    assert Predictor(policy).predict(OBS[:0])[0].shape == (0, 2)
+
+
 def test_actions_are_in_the_action_space(policy: Any) -> None:
     plain, boxed = Predictor(policy, seed=1), Predictor(policy, seed=1, action_space=BOX)
     np.testing.assert_allclose(boxed(OBS), (plain(OBS) + 1) / 2 * (BOX.high - BOX.low) + BOX.low, atol=1e-5)
+    odd = gymnasium.spaces.Box(np.float32([-0.3, -0.7]), np.float32([0.9, 0.1]))
+    ends = Predictor(policy, action_space=odd).scaled(np.float32([[-1, 1], [1, -1], [1, 1]]))
+    assert all(odd.contains(action) for action in ends)
+    np.testing.assert_array_equal(ends[2], odd.high)
     assert boxed(OBS[0]).shape == (2,)
     with pytest.raises(UserError, match="no box of 2 numbers"):
         Predictor(policy, action_space=gymnasium.spaces.Discrete(3))
@@ -66,7 +77,7 @@ def test_stable_baselines3_evaluates_it(policy: Any) -> None:
     env = vectors.DummyVecEnv([make_plane])
     predictor = Predictor(policy, action_space=env.action_space)
     returns, lengths = evaluation.evaluate_policy(
-        predictor, env, n_eval_episodes=2, return_episode_rewards=True, warn=False
+        predictor, env, n_eval_episodes=2, deterministic=False, return_episode_rewards=True, warn=False
     )
     assert len(returns) == 2
     assert lengths == [7, 7]

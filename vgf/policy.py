@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -109,15 +110,15 @@ class Policy:
             budget: how far particles may move; fields left None, and None itself, mean the
                 configured budget of the method. ``Budget(steps=0)`` moves nothing: the reference, or where the
                 method selects, the best of N of its samples.
-            seed: of the particles' noise. The same seed, observation and budget give the same
-                action; in an environment loop pass a different seed at every step.
+            seed: of the particles' noise, a whole number of 0 or more. Each row has noise of its own: the same seed,
+                observations and budget give the same actions; in an environment loop pass another seed at every step.
             method: a name such as ``qgf`` or ``vgf``, or a configuration; None: the run's own.
 
         Returns:
             [B, A] (or [A]) in [-1, 1]: the first action of each chunk.
 
         Raises:
-            UserError: observations of the wrong shape or not finite, an unknown method.
+            UserError: observations of the wrong shape or not finite, an unknown method; no seed, no budget.
         """
         return self.act_chunk(obs, budget, seed, method)[..., 0, :]
 
@@ -129,8 +130,10 @@ class Policy:
             obs = np.asarray(obs, np.float32)
         except (TypeError, ValueError) as error:
             raise UserError(f"obs is not an array of numbers ({error})") from error
-        if seed < 0:
-            raise UserError(f"seed={seed} must be 0 or more")
+        if not isinstance(seed, Integral) or seed < 0:
+            raise UserError(f"seed={seed!r} must be a whole number, 0 or more")
+        if not isinstance(budget, Budget | None):
+            raise UserError(f"budget={budget!r} is no Budget; write Budget(size=...) or Budget(steps=...)")
         size = self.networks.sizes.observation
         if obs.ndim not in (1, 2) or obs.shape[-1] != size:
             raise UserError(
@@ -150,6 +153,8 @@ class Policy:
         """The configuration that a method argument means."""
         if method is None:
             return self.method
+        if not isinstance(method, str | MethodConfig):
+            raise UserError(f"method={method!r} is neither a name, such as 'qgf', nor a configuration")
         return load_method(method) if isinstance(method, str) else method
 
     def noise_shape(self, method: MethodConfig) -> tuple[int, int]:

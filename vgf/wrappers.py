@@ -72,28 +72,41 @@ class Predictor:
 
         Returns:
             Actions [A] or [B, A] in the action space, and the state for the next call.
+
+        Raises:
+            UserError: a state of another number of observations; otherwise as :meth:`vgf.policy.Policy.act`.
         """
         rows = np.atleast_2d(observation)
-        chunks, played = state or (np.empty(0), np.full(len(rows), np.iinfo(np.int64).max))
-        ended = played >= (chunks.shape[1] if state else 0)
-        if episode_start is not None:
-            ended = ended | np.asarray(episode_start, bool)
-        if ended.any():
-            seed = self.seed if deterministic else episode_seed(self.seed, self._plans)
-            self._plans += 1
-            planned = self.policy.act_chunk(rows, self.budget, seed, self.method)
-            chunks = np.where(ended[:, None, None], planned, chunks) if state else planned
-            played = np.where(ended, 0, played)
+        if state is None:
+            chunks, played = self._planned(rows, deterministic), np.zeros(len(rows), np.int64)
+        else:
+            chunks, played = state
+            if len(played) != len(rows):
+                raise UserError(f"the state is of {len(played)} observations, not {len(rows)}; pass state=None first")
+            ended = played >= chunks.shape[1]
+            if episode_start is not None:
+                ended = ended | np.asarray(episode_start, bool)
+            if ended.any():
+                chunks = np.where(ended[:, None, None], self._planned(rows, deterministic), chunks)
+                played = np.where(ended, 0, played)
         actions = self.scaled(chunks[np.arange(len(rows)), played])
         return (actions if np.ndim(observation) == 2 else actions[0]), (chunks, played + 1)
 
+    def _planned(self, rows: np.ndarray, deterministic: bool) -> np.ndarray:
+        seed = self.seed if deterministic else episode_seed(self.seed, self._plans)
+        self._plans += 1
+        return self.policy.act_chunk(rows, self.budget, seed, self.method)
+
     def scaled(self, actions: np.ndarray) -> np.ndarray:
-        """Actions in [-1, 1], [..., A], in the action space."""
-        return (self.low + (actions + 1) / 2 * (self.high - self.low)).astype(np.float32)
+        """Actions in [-1, 1], [..., A], in the action space, whose ends rounding does not leave."""
+        inside = self.low + (actions + 1) / 2 * (self.high - self.low)
+        return np.clip(inside, self.low, self.high).astype(np.float32)
 
 
 class LeRobotPolicy:
     """A policy at a budget with the methods of LeRobot's: batches of tensors, a queue of actions, ``reset``.
+
+    For a loop of your own, or of a robot; ``lerobot-eval`` itself takes LeRobot's own modules only.
 
     Args:
         policy, budget, method, action_space, seed: as for :class:`Predictor`.

@@ -35,6 +35,10 @@ def test_budget_zero_is_the_model_and_more_is_not(kind: str) -> None:
     assert torch.equal(zero, again)
     assert torch.equal(zero[:, : given.input_ids.shape[1]], given.input_ids)
     assert zero.shape != far.shape or not torch.equal(zero, far)
+    with torch.inference_mode():
+        assert torch.equal(
+            moved.generate(**inputs(words), transport_budget=Budget(4, 2.0), max_new_tokens=5, seed=3), far
+        )
     greedy = moved.generate(**given, transport_budget=0, do_sample=False, max_new_tokens=5)
     expected = source.model.generate(**given, do_sample=False, max_new_tokens=5, pad_token_id=0)
     assert torch.equal(greedy, expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from problems import SmallProblem, euler
@@ -54,8 +55,9 @@ def test_same_inputs_same_outputs(rule):
 def test_works_without_gradients_outside(rule):
     problem = SmallProblem()
     expected = move(rule, problem, problem.draw(2, 3), Budget(steps=2, size=0.1)).particles
-    with torch.no_grad():
-        assert torch.equal(move(rule, problem, problem.draw(2, 3), Budget(steps=2, size=0.1)).particles, expected)
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            assert torch.equal(move(rule, problem, problem.draw(2, 3), Budget(steps=2, size=0.1)).particles, expected)
 
 
 @moving_rule
@@ -269,7 +271,12 @@ def test_option_that_the_rule_lacks(rule):
         ("qpilots_g", {"samples": "many"}, "samples='many' is not a whole number"),
         ("qpilots_g", {"tau": None}, "tau=None is not a number"),
         ("qpilots_g", {"inner_steps": 1.5}, "inner_steps=1.5 is not a whole number"),
+        ("qpilots_g", {"tau": float("inf")}, "tau=inf greater than 0 and finite"),
         ("vgf", {"bandwidth": -1.0}, "bandwidth=-1.0"),
+        ("qgf", {"start_is_noise": False}, "starts from noise"),
+        ("qgf", {"flow_steps": 2.5}, "flow_steps=2.5 must be a whole number"),
+        ("grad_step", {"critic": lambda context, x: x[:, 0]}, r"heads \(4,\) for 4 particles.* \[E, K\]"),
+        ("grad_step", {"critic": lambda context, x: x[:, :1]}, r"heads \(4, 1\) for 4 particles"),
         ("qgf", {"low": 1.0, "high": -1.0}, "low=1.0"),
         ("a_vgf", {"gradient": None}, None),
         ("grad_step", {"step": "norm_matched"}, "only rules inside the flow"),
@@ -294,6 +301,23 @@ def test_shapes_that_do_not_fit():
         move("qgf", problem, (context, noise[0]), Budget())
     with pytest.raises(UserError, match="differ in their first axis"):
         move("qgf", problem, (context[:1], noise), Budget())
+    with pytest.raises(UserError, match="N of 1 or more"):
+        move("vgf", problem, (context, noise[:, :0]), Budget())
+
+
+@every_rule
+def test_a_number_is_no_budget(rule):
+    problem = SmallProblem()
+    with pytest.raises(UserError, match=r"budget=0\.1 is no Budget; write Budget\(size="):
+        move(rule, problem, problem.draw(2, 2), 0.1)
+
+
+def test_options_may_be_numpys_numbers():
+    problem = SmallProblem()
+    theirs = {"samples": np.int64(2), "tau": np.float32(0.5), "seed": np.int32(3), "inner_steps": np.int64(2)}
+    ours = {"samples": 2, "tau": 0.5, "seed": 3, "inner_steps": 2}
+    first, second = (move("qpilots_g", problem, problem.draw(2, 2), Budget(), **each) for each in (theirs, ours))
+    assert torch.equal(first.particles, second.particles)
 
 
 @pytest.mark.parametrize(

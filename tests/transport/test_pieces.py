@@ -104,6 +104,13 @@ def test_what_selectors_choose():
         get_selector("maxx")
 
 
+@pytest.mark.parametrize("name", ["max", "keep_best", "softmax"])
+def test_a_particle_without_a_value_is_not_chosen(name):
+    values = torch.tensor([[1.0, math.nan, 3.0], [math.nan, -2.0, math.nan], [-math.inf, math.nan, math.inf]])
+    weights = get_selector(name).weigh(Candidates(values, torch.zeros(3, 3)))
+    assert weights.argmax(-1).tolist() == [2, 1, 2]
+
+
 def test_softmax_and_expectile_draw_with_their_weights():
     draws = 40_000
     values = torch.tensor([0.0, 1.0, 2.0]).expand(draws, 3)
@@ -125,6 +132,8 @@ def test_distances_of_known_clouds():
     line = torch.tensor([[[0.0], [1.0], [2.0]]])
     torch.testing.assert_close(w2(line[:, [2, 0, 1]] + 0.1, line), torch.tensor([0.1]))  # pairs of its own choosing
     torch.testing.assert_close(mmd(line, line + 1e6, 1.0), (2 * rbf_kernel(line, line, 1.0)[0].mean()).sqrt()[None])
+    assert mmd(line, torch.zeros_like(line)).isnan()  # a deterministic policy: no scale to measure by
+    assert mmd(line, torch.zeros_like(line), 1.0) > 0
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -25,6 +25,7 @@ from vgf.language.rules import get_text_rule
 from vgf.language.scorers import Scorer, require_gradient
 from vgf.methods import configured_budget, load_method
 from vgf.transport import Budget
+from vgf.transport.gradient import outside_inference
 
 __all__ = ["Generation", "TextPolicy", "Values"]
 
@@ -108,6 +109,7 @@ class TextPolicy:
         self.reference, self.values, self.method, self.sampling = reference, values, method, sampling
         self.chat, self.batch = chat, batch
 
+    @outside_inference
     def generate(
         self,
         prompts: Sequence[str],
@@ -137,6 +139,7 @@ class TextPolicy:
             texts += self.texts(best)
         return texts
 
+    @outside_inference
     def batches(self, prompts: Sequence[str]) -> list[Prompts]:
         """Prompts in the reference's tokens, as many side by side as are decoded at once."""
         room = self.sampling.new_tokens
@@ -145,6 +148,7 @@ class TextPolicy:
             for i in range(0, max(len(prompts), 1), self.batch)
         ]
 
+    @outside_inference
     def move(
         self,
         prompts: Prompts,
@@ -180,6 +184,7 @@ class TextPolicy:
         seconds = unmoved.seconds + time.perf_counter() - began
         return Generation(moved, twins, rewards, twin_rewards, seconds, law=rule.law)
 
+    @outside_inference
     def sample(self, prompts: Prompts, budget: Budget | None, seed: int, method: MethodConfig) -> Samples:
         """Moved particles alone, N of each prompt, neither scored nor selected from: no reward is asked.
 
@@ -234,6 +239,7 @@ class TextPolicy:
             found.append(value)
         return found[0] if len(found) == 1 else tuple(found)
 
+    @outside_inference
     def samples(self, prompts: Prompts, particles: int, seed: int) -> Samples:
         """Samples of the reference alone."""
         return decode(self.reference, prompts, particles, self.sampling, seed)

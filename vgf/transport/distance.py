@@ -40,13 +40,14 @@ def mmd(particles: Tensor, reference: Tensor, bandwidth: float | Tensor | None =
 
     Args:
         bandwidth: sigma, see :func:`vgf.transport.kernels.rbf_kernel`; by default the median heuristic on
-            the reference, which does not change with the budget.
+            the reference, which does not change with the budget. It has no scale for a reference whose particles
+            coincide, that of a deterministic policy: NaN.
     """
     reference_kernel, sigma = rbf_kernel(reference, reference, bandwidth)
     own, _ = rbf_kernel(particles, particles, sigma)
     cross, _ = rbf_kernel(particles, reference, sigma)
     squared = own.mean((1, 2)) + reference_kernel.mean((1, 2)) - 2 * cross.mean((1, 2))
-    return squared.clamp_min(0).sqrt()
+    return torch.where(sigma.view(-1) > 0, squared.clamp_min(0).sqrt(), torch.nan)
 
 
 def w2(particles: Tensor, reference: Tensor) -> Tensor:

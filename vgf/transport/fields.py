@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -143,23 +144,23 @@ def posterior(
         samples: M, >= 1.
         tau: inverse temperature, > 0; with a single sample it only scales the gradient.
     """
-    _require_number("samples", samples, int)
-    _require_number("tau", tau, (int, float))
-    _require_number("seed", seed, int)
-    if samples < 1 or not tau > 0:
-        raise UserError(f"samples={samples} must be 1 or more, tau={tau} greater than 0")
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + k)
-    eps = torch.randn(samples, 1, x.shape[-1], generator=generator, dtype=x.dtype).to(x.device)
+    _require_number("samples", samples, Integral)
+    _require_number("tau", tau, Real)
+    _require_number("seed", seed, Integral)
+    if samples < 1 or not 0 < tau < math.inf:
+        raise UserError(f"samples={samples} must be 1 or more, tau={tau} greater than 0 and finite")
+    generator = torch.Generator("cpu").manual_seed(int(seed) * 1_000_003 + k)
+    eps = torch.randn(samples, 1, x.shape[-1], generator=generator, dtype=x.dtype, device="cpu").to(x.device)
 
-    def value(x: Tensor) -> tuple[Tensor, Tensor]:
+    def value(x: Tensor) -> Tensor:
         flat, t = x.flatten(0, 1), scene.time(x, k)
         values = []
         for noise in eps:
             clean = sampler(scene.context, flat, t, noise.expand_as(flat)).view(x.shape)
             values.append(tau * scene.value(clean + (scene.clip(clean) - clean).detach()))
-        return (torch.stack(values).logsumexp(0) - math.log(samples)).sum(), scene.velocity(x, k)
+        return torch.stack(values).logsumexp(0) - math.log(samples)
 
-    return _with_velocity(value, x)
+    return scene.velocity(x, k), scene.gradient(x, value)
 
 
 def posterior_glass(
@@ -170,13 +171,13 @@ def posterior_glass(
     The reference that a learned map is measured against; it costs samples * inner_steps velocities a step.
     """
     assert scene.velocity_field is not None
-    _require_number("inner_steps", inner_steps, int)
+    _require_number("inner_steps", inner_steps, Integral)
     if inner_steps < 1:
         raise UserError(f"inner_steps={inner_steps} must be 1 or more")
     sampler = glass_sampler(scene.velocity_field, inner_steps)
     return posterior(scene, x, k, sampler=sampler, samples=samples, tau=tau, seed=seed)
 
 
-def _require_number(name: str, value: object, kind: type | tuple[type, ...]) -> None:
+def _require_number(name: str, value: object, kind: type) -> None:
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise UserError(f"{name}={value!r} is not a {'whole ' if kind is int else ''}number")
+        raise UserError(f"{name}={value!r} is not a {'whole ' if kind is Integral else ''}number")

@@ -7,12 +7,16 @@ much for one particle. Whoever calls a field or a loss under ``vmap`` says so wi
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["gradient_at", "gradient_beside", "inside_vmap", "is_inside_vmap"]
+__all__ = ["gradient_at", "gradient_beside", "inside_vmap", "is_inside_vmap", "outside_inference"]
+
+P, R = ParamSpec("P"), TypeVar("R")
 
 _vmapped = False
 
@@ -31,6 +35,27 @@ def inside_vmap() -> Iterator[None]:
 def is_inside_vmap() -> bool:
     """Whether a block of :func:`inside_vmap` is being run."""
     return _vmapped
+
+
+def outside_inference(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function take gradients where its caller is in ``torch.inference_mode``, which forbids them to all within.
+
+    Tensors made in that mode take no part in any gradient; those among the arguments are copied.
+    """
+
+    @functools.wraps(function)
+    def called(*args: P.args, **settings: P.kwargs) -> R:
+        if not torch.is_inference_mode_enabled():
+            return function(*args, **settings)
+        with torch.inference_mode(False), torch.no_grad():
+            own: Any = {name: _own(value) for name, value in settings.items()}
+            return function(*map(_own, args), **own)
+
+    return called
+
+
+def _own(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
 def gradient_at(objective: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -97,6 +97,11 @@ class Landscape:
     def value(self, x: Tensor) -> Tensor:
         """Aggregated critic value of particles [B, N, D] -> [B, N]."""
         heads = self.critic(self.context, x.flatten(0, 1))  # [E, B*N]
+        if heads.ndim != 2 or heads.shape[1] != x.shape[0] * x.shape[1]:
+            raise UserError(
+                f"the critic gave heads {tuple(heads.shape)} for {x.shape[0] * x.shape[1]} particles; it has to give "
+                "[E, K], one row a head: q.view(1, -1) of a single network"
+            )
         return aggregate_heads(heads, self.aggregate).view(x.shape[:2])
 
     def disagreement(self, x: Tensor) -> Tensor:

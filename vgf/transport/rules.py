@@ -22,6 +22,7 @@ from vgf.errors import UserError, did_you_mean
 from vgf.transport import fields
 from vgf.transport.budget import Budget
 from vgf.transport.distance import travelled
+from vgf.transport.gradient import outside_inference
 from vgf.transport.landscape import Critic, Landscape, Velocity, bind
 from vgf.transport.limits import Gate, finite_or, kept_best, within_radius
 from vgf.transport.steps import make_step
@@ -97,7 +98,7 @@ class Moved:
 
     Attributes:
         particles: [B, N, D], inside the box.
-        twins: [B, N, D], the same noise carried by the reference alone; None when not asked for.
+        twins: [B, N, D], the same noise carried by the reference alone; None inside the flow when not asked for.
         values: [B, N], aggregated critic value of the particles; NaN when not asked for.
         travelled: [B, N], RMS distance per coordinate from the twins; NaN without twins.
     """
@@ -108,6 +109,7 @@ class Moved:
     travelled: Tensor
 
 
+@outside_inference
 @torch.no_grad()
 def transport(
     rule: str,
@@ -134,8 +136,9 @@ def transport(
 ) -> Moved:
     """Move particles along value gradients, as far as the budget allows.
 
-    Deterministic given its inputs. Each context's particles move independently of the other
-    contexts in the batch. Budget zero returns the reference, bit for bit.
+    Deterministic given its inputs, and the same under ``torch.no_grad`` and ``torch.inference_mode``.
+    Each context's particles move independently of the other contexts in the batch. Budget zero returns
+    the reference, bit for bit.
 
     Args:
         rule: a key of ``RULES``.
@@ -151,22 +154,29 @@ def transport(
         alpha: temperature of the rules that have one (vgf), > 0.
         bandwidth: kernel width of vgf in units of x; None for the median heuristic.
         low, high: the box of the particles.
-        start_is_noise: None means what the rule expects (True inside the flow, else False).
+        start_is_noise: None means what the rule expects (True inside the flow, which takes nothing else; else False).
         step: override the rule's step, a key of ``steps.STEPS``.
         skip_first: leave the first Euler step unguided; None means what the rule does.
         gate: a particle stops where the critic's heads disagree more than this many times as much as at
             its twin, >= 1 (``limits.Gate``); None: no gate.
         keep_best: a particle that the move did not make more valuable stays with its twin.
         twins: compute the twins of rules inside the flow (one more pass through the reference);
-            needed for ``travelled``, and computed anyway where a limit needs them.
+            needed for ``travelled``, and there anyway after the flow and where a limit needs them.
         values: compute the particles' values (one more pass through the critic).
         **rule_options: the field's own options (``get_rule(rule).options``).
 
     Raises:
-        UserError: unknown rule, step, aggregate or option; wrong shapes; a missing velocity.
+        UserError: unknown rule, step, aggregate or option; wrong shapes, also of the critic's heads; a missing
+            velocity; a budget that is none.
     """
     row = get_rule(rule)
+    if not isinstance(budget, Budget):
+        raise UserError(f"budget={budget!r} is no Budget; write Budget(size=...) or Budget(steps=...)")
     _check(row, rule, context, start, velocity, flow_steps, alpha, bandwidth, (low, high), gate, rule_options)
+    if row.where == "inside" and start_is_noise is False:
+        raise UserError(
+            f"rule {rule!r} acts inside the reference flow and starts from noise; start_is_noise=False is not"
+        )
     budget = budget.filled(row.budget)
     count = start.shape[1]
     scene = Landscape(
@@ -229,16 +239,16 @@ def _check(
     alpha: float, bandwidth: float | None, box: tuple[float, float], gate: float | None,
     rule_options: dict[str, Any],
 ) -> None:  # fmt: skip
-    if start.ndim != 3:
-        raise UserError(f"start has shape {tuple(start.shape)}; particles are [B, N, D]")
+    if start.ndim != 3 or not start.shape[1]:
+        raise UserError(f"start has shape {tuple(start.shape)}; particles are [B, N, D], N of 1 or more")
     if context.shape[:1] != start.shape[:1]:
         raise UserError(
             f"context {tuple(context.shape)} and start {tuple(start.shape)} differ in their first axis, the batch"
         )
     if row.where == "inside" and velocity is None:
         raise UserError(f"rule {rule!r} acts inside the reference flow; pass velocity=")
-    if flow_steps < 1:
-        raise UserError(f"flow_steps={flow_steps} must be 1 or more")
+    if flow_steps != int(flow_steps) or flow_steps < 1:
+        raise UserError(f"flow_steps={flow_steps} must be a whole number, 1 or more")
     if not alpha > 0:
         raise UserError(f"alpha={alpha} must be greater than 0")
     if bandwidth is not None and not bandwidth > 0:

@@ -54,14 +54,19 @@ def _one_hot(index: Tensor, like: Tensor) -> Tensor:
     return F.one_hot(index, like.shape[1]).to(like.dtype)
 
 
+def _ranked(values: Tensor) -> Tensor:
+    """Values with NaN last; argmax would take it first."""
+    return values.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+
+
 def _none(c: Candidates) -> Tensor:
     """No selection: particles are exchangeable, take the first."""
     return _one_hot(torch.zeros_like(c.values[:, 0], dtype=torch.long), c.values)
 
 
 def _max(c: Candidates) -> Tensor:
-    """The particle the critic values most (best-of-N)."""
-    return _one_hot(c.values.argmax(-1), c.values)
+    """The particle the critic values most (best-of-N); one without a value never beats one that has one."""
+    return _one_hot(_ranked(c.values).argmax(-1), c.values)
 
 
 def _mean(c: Candidates) -> Tensor:
@@ -72,7 +77,7 @@ def _mean(c: Candidates) -> Tensor:
 def _softmax(c: Candidates) -> Tensor:
     """A draw with probabilities softmax(values / temperature) (Gumbel-max)."""
     assert c.gumbel is not None
-    return _one_hot((c.values / c.temperature + c.gumbel).argmax(-1), c.values)
+    return _one_hot((_ranked(c.values) / c.temperature + c.gumbel).argmax(-1), c.values)
 
 
 def _expectile(c: Candidates) -> Tensor:

@@ -1,6 +1,7 @@
 """Networks of the JAX references: parameters are plain trees, the heads of an ensemble are one ``vmap``.
 
-GELU is the tanh approximation, Flax's default, unless ``exact`` (the tests compare losses with PyTorch's).
+``gelu`` is the tanh approximation, Flax's default and so the authors'; with ``gelu_exact`` the tests compare losses with
+PyTorch's.
 """
 
 from __future__ import annotations

@@ -100,6 +100,10 @@ class OnlineTrainer(loop.Trainer):
         environment, seed = problem.make_environment(), config.seed + _SEED_OFFSET
         self.player = Player(environment, policy, self.replay, seed, problem.rewards)
 
+    def against_recording(self) -> str | None:
+        """Every update is of data and a replay buffer that grows."""
+        return "needs data that stay in memory as they are, and trainer=online plays more"
+
     def advance(self) -> Losses | None:
         """An update on the data, or an environment step and an update on data and replay."""
         played = self.step - self.offline_steps  # environment steps so far

@@ -111,7 +111,7 @@ def qam_losses(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
     pairs = adjoint_path(nets.policy.velocity, nets.flow.velocity, climb, s, noise)[:-1]
     x, adjoint = (torch.cat(column) for column in zip(*pairs, strict=True))  # [(K-1) B, D]
     t = torch.arange(steps - 1, device=s.device).repeat_interleave(len(s)).unsqueeze(-1) / steps
-    scale = s.new_tensor([control_scale(k, steps) for k in range(steps - 1)]).repeat_interleave(len(s)).unsqueeze(-1)
+    scale = torch.cat([s.new_full((len(s), 1), control_scale(k, steps)) for k in range(steps - 1)])
     many = s.repeat(steps - 1, 1)
     with torch.no_grad():
         goal = nets.flow.velocity(many, x, t) - scale * adjoint

@@ -11,6 +11,7 @@ random numbers and its run directory: checkpoints are those of a single run, whi
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -57,6 +58,9 @@ def train(
         UserError: data in shards, of which every seed would hold its own; and what ``loop.train`` raises.
     """
     problem = replace(problem, store=_shared(problem.store))
+    if configs[0].compile == "graph":
+        print("vgf: compile=graph is for one run at a time; seeds= goes on with compile=on", file=sys.stderr)
+        configs = [replace(config, compile="on") for config in configs]
     trainers = [Trainer(config, problem, device, objective) for config in configs]
     for trainer, config, run in zip(trainers, configs, runs, strict=True):
         trainer.begin(config, run)
@@ -186,9 +190,7 @@ class SeedStack:
         }
         with inside_vmap():
             batched = vmap(self._one, in_dims=(0, 0, None if held_out is None else 0), randomness="same")
-            return batched(
-                stacks, draw, held_out
-            )  # the noise of rules that draw some is every run's own: from a fixed seed
+            return batched(stacks, draw, held_out)  # rules that draw noise of their own draw it from a fixed seed
 
     def _one(self, stacks: dict[str, Tensor], draw: dict[str, Tensor], held_out: dict[str, Tensor] | None) -> Losses:
         return functional_call(self._objective, stacks, (draw, held_out))

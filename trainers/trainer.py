@@ -34,6 +34,7 @@ from vgf.trainers.networks import network_sizes
 from vgf.trainers.nonfinite import Guard, examine, is_finite, require_finite, summed
 from vgf.trainers.pieces import add_gradients, losses_of, pieces_of
 from vgf.trainers.terms import Draw, Losses, Piece, Term
+from vgf.transport import get_rule
 
 __all__ = ["Trainer"]
 
@@ -67,9 +68,7 @@ class Trainer:
         if not self.parameters:
             raise UserError(f"train.freeze={list(config.train.freeze)} leaves nothing to train")
         self.judged = any(name.startswith("judge.") for name in self.parameters)
-        stores = [store for store in (self.data, self.validation) if store is not None]
-        fixed = all(store.fixed for store in stores)
-        recorded = records(config.compile, device, fixed=fixed, checked=c.nonfinite == "skip")
+        recorded = records(config.compile, device, self.against_recording())
         self.optimizer = SideBySideAdam(self.parameters.values(), c.learning_rate, capturable=recorded)
         widths = {name: term.spare(self.networks.sizes, c) for name, term in objective.items()}
         self.spare = {name: width for name, width in widths.items() if width}
@@ -92,6 +91,17 @@ class Trainer:
         self.trainer_name = config.trainer
         self.step = 0
         self.seconds = 0.0  # of training, over all calls that went on with this run
+
+    def against_recording(self) -> str | None:
+        """What keeps updates from being recorded as CUDA graphs; None: nothing."""
+        if not all(store.fixed for store in (self.data, self.validation) if store is not None):
+            return "needs data that stay in memory as they are"
+        if self.config.nonfinite == "skip":
+            return "cannot leave out single updates (train.nonfinite=skip)"
+        rule = self.config.td.rule
+        if self.config.critic == "td" and "seed" in get_rule(rule).options:
+            return f"cannot record noise that is drawn on the host (train.td.rule={rule})"
+        return None
 
     def begin(self, config: Config, run: RunDirectory) -> None:
         """Go on from the run's checkpoint, or start from the networks of ``config.init``, or from new ones."""
@@ -199,7 +209,13 @@ class Trainer:
         return losses_of(self.networks, self.objective, self.config, draw, held_out)
 
     def log(self, run: RunDirectory, losses: Losses, rate: float) -> dict[str, float]:
-        """Append the metrics of this step to the run's, and return them."""
+        """Append the metrics of this step to the run's, and return them.
+
+        Raises:
+            UserError: networks that are not finite, where updates are recorded: those are not looked at one by one.
+        """
+        if self.recorder is not None:
+            require_finite(self.networks, self.step)
         metrics = self.metrics(losses)
         timing = {"seconds": round(self.seconds, 2), "steps_per_second": round(rate, 2)}
         run.log({"step": self.step, **timing, **metrics})

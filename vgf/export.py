@@ -3,7 +3,7 @@
     obs [B, S], noise [B, N, D], size []  ->  actions [B, H, A]
 
 The budget stays an argument: ``size`` is its size, 0 the reference. Rule, selector, steps and radius are those of the
-method and fixed in the file, whose ``vgf.json`` says which. Load it with
+method and fixed in the file; a portable file says which in ``vgf.json``. Load it with
 
     program = torch.export.load("policy.pt2").module()              # any platform that torch runs on
     program = torch._inductor.aoti_load_package("policy.pt2")       # of --aot: compiled for the machine it was made on

@@ -126,23 +126,18 @@ def compiled(function: Callable[..., Any], setting: str) -> Callable[..., Any]:
     return call
 
 
-def records(setting: str, device: torch.device, fixed: bool, checked: bool) -> bool:
+def records(setting: str, device: torch.device, against: str | None = None) -> bool:
     """Whether updates are recorded as CUDA graphs; one warning line where ``compile=graph`` cannot have its way.
 
     Args:
-        fixed: the data stay where they are in memory, so that a recorded gather finds them.
-        checked: every update is looked at before it is made, as ``train.nonfinite=skip`` must. Recorded updates are
-            looked at where they are logged or stored.
+        against: what of the training does not let itself be recorded, as the end of "compile=graph ..."; None: nothing.
     """
     if choose("compile", setting, COMPILE) != "graph":
         return False
-    if device.type != "cuda":
-        _warn("compile=graph needs a CUDA device; going on with compile=on")
-    elif not fixed:
-        _warn("compile=graph needs data that stay in memory as they are; going on with compile=on")
-    elif checked:
-        _warn("compile=graph cannot leave out single updates (train.nonfinite=skip); going on with compile=on")
-    return device.type == "cuda" and fixed and not checked
+    against = "needs a CUDA device" if device.type != "cuda" else against
+    if against is not None:
+        _warn(f"compile=graph {against}; going on with compile=on")
+    return against is None
 
 
 class Recorder(Generic[T]):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 from small import problem, small_config
 
+from vgf import UserError
 from vgf.rundir import RunDirectory
-from vgf.trainers import trainer
+from vgf.trainers import loop, trainer
 from vgf.trainers.loop import Trainer
 from vgf.trainers.offline import objective, train
 
@@ -28,7 +30,7 @@ TD = {
 
 
 def parameters(updates: int, device: str = "cpu", **changes) -> dict[str, torch.Tensor]:
-    changes = {"net__layers": 1, "train__precision": "float32", **changes}
+    changes = {"net__layers": 1, "train__precision": "float32", "train__steps": updates, **changes}
     config = small_config(**changes)
     trainer = Trainer(config, problem(), torch.device(device), objective(config))
     while trainer.step < updates:
@@ -91,6 +93,38 @@ def test_launches_end_where_something_is_due(monkeypatch, tmp_path):
         written.append(sorted(path.name for path in (run.path / "checkpoints").iterdir()))
     assert written[:2] == written[2:]
     assert OneByOne.launches == [3, 1, 3, 1, 3, 1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, None),
+        ({"train__nonfinite": "skip"}, "cannot leave out single updates"),
+        ({"train__critic": "td", "train__td__rule": "qpilots_g"}, "drawn on the host (train.td.rule=qpilots_g)"),
+        ({"train__td__rule": "qpilots_g"}, None),  # of a critic that makes no move
+    ],
+)
+def test_what_cannot_be_recorded_is_known_beforehand(changes, said):
+    config = small_config(**changes)
+    against = Trainer(config, problem(), torch.device("cpu"), objective(config)).against_recording()
+    assert (against is None) if said is None else said in against
+
+
+def _not_a_number(nets, draw, config):
+    return {"cloning/loss": sum(p.sum() for p in nets.flow.parameters()) * float("nan")}
+
+
+def test_recorded_updates_that_are_not_finite_end_where_they_are_logged(monkeypatch, tmp_path):
+    monkeypatch.setattr(trainer, "records", lambda *_: True)
+    monkeypatch.setattr(trainer, "Recorder", OneByOne)
+    config = small_config(train__log_every=3, train__save_every=12, train__steps=12)
+    run = RunDirectory(tmp_path / "run")
+    run.claim(config)
+    broken = dict(objective(config))
+    broken["cloning"] = replace(broken["cloning"], losses=_not_a_number)
+    with pytest.raises(UserError, match="is not finite after 3 updates"):
+        loop.train(config, problem(), run, torch.device("cpu"), broken)
+    assert not (run.path / "metrics.jsonl").is_file()
 
 
 @GPU

@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"vgf: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("vgf: stopped; items that were finished are written", file=sys.stderr)
+        print("vgf: stopped; what was printed is measured, the rest is not", file=sys.stderr)
         return 130
     return 0
 
@@ -83,7 +83,7 @@ def _run(given: argparse.Namespace) -> None:
         load, began = load_average(), time.perf_counter()
         item = stamped(measure(name, speed).as_dict(), load, time.perf_counter() - began)
         print(json.dumps({"item": name, **item}) if given.json else f"{table(name, item)}\n", flush=True)
-        if given.write or not given.names:
+        if given.write or not (given.names or given.quick):
             _keep(name, item)
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 __all__ = ["gradient_at", "gradient_beside", "inside_vmap", "is_inside_vmap", "outside_inference"]
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _vmapped = False
 

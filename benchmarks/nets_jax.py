@@ -1,6 +1,6 @@
 """Networks of the JAX references: parameters are plain trees, the heads of an ensemble are one ``vmap``.
 
-``gelu`` is the tanh approximation, Flax's default and so the authors'; with ``gelu_exact`` the tests compare losses with
+``gelu`` is the tanh approximation, Flax's default and so the authors'; with ``gelu_exact`` tests compare losses with
 PyTorch's.
 """
 

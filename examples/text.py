@@ -1,6 +1,6 @@
 """A language model, a reward, and a budget per call. A script, or cell by cell in an editor that knows ``# %%``.
 
-python -m vgf.run task=llm_reward run_dir=runs/reviews    # models, rewards, heads, scores: 12 minutes or more
+python -m vgf.run task=llm_reward run_dir=runs/reviews    # models, rewards, heads, scores: a quarter of an hour
 python examples/text.py runs/reviews "The film begins with"
 """
 

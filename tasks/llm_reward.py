@@ -108,7 +108,7 @@ def prepare(config: Config, device: torch.device) -> TextProblem:
                 name, settings, reference=folder, reviews=reviews, cache=cache, seed=config.seed, device=device,
                 dtype=precision(config),
             )  # fmt: skip
-    prompts, chosen = _prompts(config, parts)
+    prompts, chosen = _prompts(config, parts, found["reward"].reward)
     if len(prompts) <= text.held_out:
         raise UserError(f"there are {len(prompts)} prompts; text.held_out={text.held_out} leaves none to train on")
     facts = {"reference": text.model} | {name: reward.line for name, reward in found.items()}
@@ -132,9 +132,14 @@ def _uses_reviews(config: Config) -> bool:
     return config.text.prompts == "reviews" or any(r.data == "reviews" and r.path is None for r in rewards)
 
 
-def _prompts(config: Config, parts: Mapping[str, Reviews]) -> tuple[list[str], list[str] | None]:
+def _prompts(config: Config, parts: Mapping[str, Reviews], reward: Any) -> tuple[list[str], list[str] | None]:
     """All prompts, and the good completion of each where the data set has one."""
     text = config.text
+    if text.prompts == "reward":
+        if getattr(reward, "make_prompts", None) is None:
+            raise UserError(f"text.prompts=reward: text.reward.model={text.reward.model} makes no prompts of its own")
+        made = reward.make_prompts(text.heads.prompts + text.held_out, config.seed)
+        return list(dict.fromkeys(made)), None  # no task is both learned from and held out
     if text.prompts == "reviews":
         return openings(parts["prompts"], text.heads.prompts + text.held_out, text.opening), None
     columns = ("prompt", "completion") if "completion" in text.columns else ("prompt",)

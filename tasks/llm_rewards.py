@@ -1,14 +1,15 @@
 """Rewards of a language run: loaded, trained and cached, or found as functions.
 
-A trained reward is kept in ``text.cache``, under a name made from everything that shaped it, so that the next run
-with the same settings takes it from there.
+A trained reward is kept in ``text.cache``, under a name made from everything that shaped it, contents of data and
+base included, so that the next run with the same settings takes it from there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -70,9 +71,11 @@ def find_reward(
     base = reference if config.model == "reference" else find_model(config.model, cache)
     layers = config.layers if config.model == "reference" else None
     settings = asdict(config) | {"path": None, "layers": layers, "seed": seed, "base": _identity(base)}
-    settings["reviews"] = len(reviews) if config.data == "reviews" else None
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-    folder = cache / "rewards" / f"{name}-{digest}"
+    if config.data == "reviews":
+        settings["reviews"] = len(reviews)
+    else:
+        settings["rows"] = _digest(json.dumps(row, sort_keys=True).encode() for row in _rows(config))
+    folder = cache / "rewards" / f"{name}-{_digest([json.dumps(settings, sort_keys=True).encode()])[:12]}"
 
     def fill(place: Path) -> None:
         if processes() > 1:
@@ -102,14 +105,32 @@ def _pairs(
         train = preference_pairs(reviews.take(range(kept)), config.pairs or 20_000, config.words, seed)
         held = preference_pairs(reviews.take(range(kept, len(reviews))), _MOST_HELD_OUT, config.words, seed)
         return train, held
-    rows = read_texts(config.data, SCHEMAS["pairs"], columns=config.columns)
+    rows = _rows(config)
     held_out = min(_MOST_HELD_OUT, len(rows) // 10)
     if not held_out:
         raise UserError(f"text.{name}.data={config.data} has {len(rows)} usable pairs; a reward needs 10 or more")
     return rows[: len(rows) - held_out][: config.pairs], rows[len(rows) - held_out :]
 
 
+def _rows(config: RewardConfig) -> Sequence[Mapping[str, str]]:
+    return read_texts(config.data, SCHEMAS["pairs"], columns=config.columns)
+
+
 def _identity(folder: Path) -> str:
-    """Name and size of a model's weights: what tells one base from another."""
-    weights = sorted(folder.glob("*.safetensors"))
-    return f"{folder.name}:{','.join(str(file.stat().st_size) for file in weights)}"
+    """A model's weights by their content. The hub's cache names a file after that, which saves reading it."""
+    names = (file.resolve().name for file in sorted(folder.glob("*.safetensors")))
+    hashed = [name if re.fullmatch("[0-9a-f]{64}", name) else _digest(_chunks(folder / name)) for name in names]
+    return _digest(name.encode() for name in hashed)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 22):
+            yield chunk
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part)
+    return whole.hexdigest()

@@ -29,7 +29,15 @@ from vgf.errors import UserError, did_you_mean
 from vgf.problem import Problem
 from vgf.tasks.ogbench_data import resolve
 
-__all__ = ["ACTION_MARGIN", "environment_factory", "make_environment", "prepare", "require_fit", "split_name"]
+__all__ = [
+    "ACTION_MARGIN",
+    "environment_factory",
+    "make_environment",
+    "prepare",
+    "read_first",
+    "require_fit",
+    "split_name",
+]
 
 ACTION_MARGIN = 1e-5  # keeps data actions inside the open box, as all the authors' code does
 
@@ -58,10 +66,18 @@ def prepare(config: Config) -> Problem:
             mirrors=list(data.mirrors),
             sha256=data.sha256,
         )
-        train = _load(resolved.train, env_id, environment, resolved.transitions)
+        train, told = _load(resolved.train, env_id, environment, resolved.transitions)
         beside = resolved.validation
-        held_out = _load(beside, env_id, environment, resolved.held_out) if beside else None
-    return Problem(str(config.env), train, held_out, f"{resolved.origin}: {resolved.train.name}")
+        held_out = _load(beside, env_id, environment, resolved.held_out)[0] if beside else None
+    return Problem(str(config.env), train, held_out, f"{resolved.origin}: {resolved.train.name}{told}")
+
+
+def read_first(path: Path, transitions: int | None) -> tuple[dict[str, np.ndarray], str]:
+    """The first whole episodes of a file (None: all), and what a line on its origin says where that is not all."""
+    whole = read_npz(path)
+    raw = whole if transitions is None else cut_transitions(whole, transitions)
+    there, used = (int((~each["terminals"]).sum()) for each in (whole, raw))
+    return raw, f", the first {used:,} of {there:,} (data.transitions)" if used < there else ""
 
 
 def environment_factory(config: Config) -> Callable[[], gymnasium.Env]:
@@ -161,17 +177,17 @@ def _from_shards(config: Config, folder: Path, env_id: str, environment: gymnasi
             "fewer into the shards"
         )
     held_out = folder.with_name(f"{folder.name}-val.npz")
-    validation = _load(held_out, env_id, environment, None) if held_out.is_file() else None
+    validation = _load(held_out, env_id, environment, None)[0] if held_out.is_file() else None
     store = partial(store_of, memory_gb=data.memory_gb, swap_every=data.swap_every, seed=config.seed)
     return Problem(str(config.env), train, validation, f"shards: {folder.name}", store=store)
 
 
-def _load(path: Path, env_id: str, environment: gymnasium.Env, transitions: int | None) -> dict[str, np.ndarray]:
-    raw = read_npz(path)
-    if transitions is not None:
-        raw = cut_transitions(raw, transitions)
+def _load(
+    path: Path, env_id: str, environment: gymnasium.Env, transitions: int | None
+) -> tuple[dict[str, np.ndarray], str]:
+    raw, told = read_first(path, transitions)
     require_fit(path, raw, env_id, environment)
-    return _labelled(regular(raw), path, env_id, environment)
+    return _labelled(regular(raw), path, env_id, environment), told
 
 
 def require_fit(path: Path, data: Mapping[str, Any], env_id: str, environment: gymnasium.Env) -> None:

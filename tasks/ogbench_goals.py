@@ -18,10 +18,10 @@ import numpy as np
 
 from vgf.config import Config
 from vgf.data.goals import GoalStore, with_future_goals
-from vgf.data.npz import cut_transitions, read_npz, regular
+from vgf.data.npz import regular
 from vgf.errors import UserError, did_you_mean
 from vgf.problem import Problem
-from vgf.tasks.ogbench import ACTION_MARGIN, make_environment, require_fit
+from vgf.tasks.ogbench import ACTION_MARGIN, make_environment, read_first, require_fit
 from vgf.tasks.ogbench_data import known_datasets, resolve
 
 __all__ = ["JOINED_BY_PLAY", "environment_factory", "make_goal_environment", "prepare", "split_name"]
@@ -51,12 +51,12 @@ def prepare(config: Config) -> Problem:
     )
     environment = make_environment(env_id)
     try:
-        train = _load(resolved.train, env_id, environment, resolved.transitions)
+        train, told = _load(resolved.train, env_id, environment, resolved.transitions)
         beside = resolved.validation
-        held_out = _load(beside, env_id, environment, resolved.held_out) if beside else None
+        held_out = _load(beside, env_id, environment, resolved.held_out)[0] if beside else None
     finally:
         environment.close()
-    origin = f"{resolved.origin}: {resolved.train.name}"
+    origin = f"{resolved.origin}: {resolved.train.name}{told}"
     states = functools.partial(with_future_goals, seed=data.seed)
     return Problem(env, train, held_out, origin, store=GoalStore, states=states)
 
@@ -118,16 +118,16 @@ class _ShowsGoal(gymnasium.Wrapper):
         return np.concatenate([np.asarray(observation, np.float32), self._goal])
 
 
-def _load(path: Path, env_id: str, environment: gymnasium.Env, transitions: int | None) -> dict[str, np.ndarray]:
-    raw = read_npz(path)
-    if transitions is not None:
-        raw = cut_transitions(raw, transitions)
+def _load(
+    path: Path, env_id: str, environment: gymnasium.Env, transitions: int | None
+) -> tuple[dict[str, np.ndarray], str]:
+    raw, told = read_first(path, transitions)
     require_fit(path, raw, env_id, environment)
     data = regular(raw)
     low, high = environment.action_space.low, environment.action_space.high  # type: ignore[attr-defined]
     data["actions"] = np.clip(data["actions"], low + ACTION_MARGIN, high - ACTION_MARGIN)
     keys = ("observations", "actions", "terminals", "next_observations")
-    return {key: data[key].astype(np.float32, copy=False) for key in keys}
+    return {key: data[key].astype(np.float32, copy=False) for key in keys}, told
 
 
 def _registry() -> list[str]:

@@ -125,7 +125,8 @@ def test_reasoning_tasks_score_their_own_answers() -> None:
     assert reward(prompts, answers) == [1.0, 1.0, 1.0]
     assert reward(prompts, [f"I say <answer>{answer}</answer>." for answer in answers]) == [1.0, 1.0, 1.0]
     assert max(reward(prompts, ["-1"] * 3)) < 1
-    with pytest.raises(UserError, match="row 0 is not one of its own"):
+    assert scorer("reasoning_gym:leg_counting")(prompts, answers) == [1.0, 1.0, 1.0]  # as a judge beside it
+    with pytest.raises(UserError, match=r"row 0 is not one of its own; set text\.prompts=reward"):
         reward(["another"], ["1"])
     with pytest.raises(UserError, match="Did you mean 'leg_counting'"):
         scorer("reasoning_gym:leg_count")

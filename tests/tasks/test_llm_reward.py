@@ -15,7 +15,10 @@ import torch
 import vgf
 from tests.command import run_main
 from tests.language.tiny import reference
+from vgf.config import Config
 from vgf.language.evaluation import TEXT_COLUMNS
+from vgf.language.scorers import Scorer
+from vgf.tasks.llm_reward import _prompts
 from vgf.transport import Budget
 
 pytest.importorskip("trl")
@@ -178,3 +181,16 @@ def test_bad_input_is_one_line(files: Path, tmp_path: Path, wrong: str, message:
     status, output = run_main(_arguments(files, tmp_path / "run", wrong))
     assert status == 2
     assert message in output.splitlines()[-1]
+
+
+def test_prompts_that_the_reward_makes(files: Path, tmp_path: Path) -> None:
+    def make(count: int, seed: int) -> list[str]:
+        return [f"{seed}: {n // 2}" for n in range(count)]  # every task twice
+
+    made = Scorer("tasks", lambda prompts, completions: [0.0], make)
+    config = Config()
+    config.text.prompts, config.text.heads.prompts, config.text.held_out, config.seed = "reward", 4, 2, 7
+    assert _prompts(config, {}, made) == (["7: 0", "7: 1", "7: 2"], None)
+    status, said = run_main(_arguments(files, tmp_path / "none", "text.prompts=reward", "text.columns={}"))
+    assert status == 2
+    assert said.splitlines()[-1] == "vgf: text.prompts=reward: text.reward.model=reference makes no prompts of its own"

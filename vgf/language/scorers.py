@@ -1,12 +1,13 @@
 """Rewards without a gradient: plain functions of prompts and answers, found by name.
 
-They can select among answers and judge them; they cannot guide, because nothing can be differentiated in them.
+They can select among answers and judge them, and value heads and adapters learn from their scores; rules that follow
+the reward's own gradient have none to follow.
 
 =========================  ===========================================================================
 ``vader``                  sentiment of the answer by the rules of VADER, in [-1, 1]
 ``length``                 number of words of the answer
 ``regex:PATTERN``          1 where the pattern is found in the answer, else 0
-``reasoning_gym:DATASET``  correctness of the answer, in [0, 1]; makes its own prompts
+``reasoning_gym:DATASET``  correctness of the answer, in [0, 1]; its prompts are ``text.prompts=reward``
 ``endpoint:MODEL``         rating of the answer by a model behind an OpenAI-compatible server, in [1, 10]
 ``package.module:name``    any function, called as ``name(prompts=[...], completions=[...])``, as TRL calls rewards
 =========================  ===========================================================================
@@ -14,6 +15,7 @@ They can select among answers and judge them; they cannot guide, because nothing
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 import re
@@ -137,6 +139,7 @@ def _regex(name: str, pattern: str) -> Scorer:
     return Scorer(name, lambda prompts, completions: [float(bool(compiled.search(text))) for text in completions])
 
 
+@functools.cache  # a judge of the same name scores the prompts that the proxy has made
 def _reasoning(name: str, dataset: str) -> Scorer:
     """Tasks are told apart by their prompt: only prompts that ``make_prompts`` gave, in this process, can be scored."""
     gym = extra("reasoning_gym", _REASONING_INSTALL)
@@ -154,9 +157,7 @@ def _reasoning(name: str, dataset: str) -> Scorer:
 
     def score(prompts: list[str], completions: list[str]) -> list[float]:
         if unknown := [row for row, prompt in enumerate(prompts) if prompt not in tasks]:
-            raise UserError(
-                f"{name}: the prompt of row {unknown[0]} is not one of its own; take them from make_prompts"
-            )
+            raise UserError(f"{name}: the prompt of row {unknown[0]} is not one of its own; set text.prompts=reward")
         scores = []
         for prompt, text in zip(prompts, completions, strict=True):
             made, entry = tasks[prompt]

@@ -80,7 +80,7 @@ class TextConfig:
     cache: str = field(
         default_factory=lambda: os.environ.get("VGF_MODELS", "~/.cache/vgf")
     )  # where models are kept; the variable VGF_MODELS moves it
-    prompts: str = "reviews"  # reviews: their first words; a file, a folder or a hub name with a prompt column
+    prompts: str = "reviews"  # reviews: their first words; reward: its own; a file, folder or hub name with prompts
     columns: dict[str, str] = field(default_factory=dict)  # prompt, completion -> the data set's names
     split: str = "train"  # of a data set from the hub
     opening: int = 4  # words of a review that make a prompt

@@ -17,6 +17,13 @@ os.environ["MUJOCO_GL"] = "disable"  # no films of small runs: drawing takes lon
 MAZE = "pointmaze-medium-navigate-singletask-task1-v0"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests may take an hour."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(3600))
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Overrides of a run that takes seconds; its data are generated once and then cached."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
+from vgf.data.download import file_sha256
 from vgf.errors import UserError
 from vgf.language.convert import make_whole
 from vgf.language.models import find_model
@@ -71,11 +72,13 @@ def find_reward(
     base = reference if config.model == "reference" else find_model(config.model, cache)
     layers = config.layers if config.model == "reference" else None
     settings = asdict(config) | {"path": None, "layers": layers, "seed": seed, "base": _identity(base)}
+    rows: Sequence[Mapping[str, str]] = []
     if config.data == "reviews":
         settings["reviews"] = len(reviews)
     else:
-        settings["rows"] = _digest(json.dumps(row, sort_keys=True).encode() for row in _rows(config))
-    folder = cache / "rewards" / f"{name}-{_digest([json.dumps(settings, sort_keys=True).encode()])[:12]}"
+        rows = read_texts(config.data, SCHEMAS["pairs"], columns=config.columns)
+        settings["rows"] = _digest(json.dumps(row, sort_keys=True) for row in rows)
+    folder = cache / "rewards" / f"{name}-{_digest([json.dumps(settings, sort_keys=True)])[:12]}"
 
     def fill(place: Path) -> None:
         if processes() > 1:
@@ -83,7 +86,7 @@ def find_reward(
                 f"{name} is not trained yet, and rewards are trained by one process: run the same task with "
                 "trainer=value, without accelerate launch, once before"
             )
-        pairs, held_out = _pairs(name, config, reviews, seed)
+        pairs, held_out = _pairs(name, config, reviews, rows, seed)
         print(f"{name}: training a reward model on {len(pairs):,} pairs ({base.name}); kept in {folder}")
         accuracy = train_reward(base, pairs, held_out, config, place, seed=seed, layers=layers)
         facts = settings | {"accuracy": accuracy, "pairs_held_out": len(held_out)}
@@ -97,7 +100,7 @@ def find_reward(
 
 
 def _pairs(
-    name: str, config: RewardConfig, reviews: Reviews, seed: int
+    name: str, config: RewardConfig, reviews: Reviews, rows: Sequence[Mapping[str, str]], seed: int
 ) -> tuple[Sequence[Mapping[str, str]], Sequence[Mapping[str, str]]]:
     """Pairs to train on and pairs to measure on; reviews of one part are not in the other."""
     if config.data == "reviews":
@@ -105,32 +108,17 @@ def _pairs(
         train = preference_pairs(reviews.take(range(kept)), config.pairs or 20_000, config.words, seed)
         held = preference_pairs(reviews.take(range(kept, len(reviews))), _MOST_HELD_OUT, config.words, seed)
         return train, held
-    rows = _rows(config)
     held_out = min(_MOST_HELD_OUT, len(rows) // 10)
     if not held_out:
         raise UserError(f"text.{name}.data={config.data} has {len(rows)} usable pairs; a reward needs 10 or more")
     return rows[: len(rows) - held_out][: config.pairs], rows[len(rows) - held_out :]
 
 
-def _rows(config: RewardConfig) -> Sequence[Mapping[str, str]]:
-    return read_texts(config.data, SCHEMAS["pairs"], columns=config.columns)
-
-
 def _identity(folder: Path) -> str:
     """A model's weights by their content. The hub's cache names a file after that, which saves reading it."""
-    names = (file.resolve().name for file in sorted(folder.glob("*.safetensors")))
-    hashed = [name if re.fullmatch("[0-9a-f]{64}", name) else _digest(_chunks(folder / name)) for name in names]
-    return _digest(name.encode() for name in hashed)
+    files = [path.resolve() for path in sorted(folder.glob("*.safetensors"))]
+    return _digest(path.name if re.fullmatch("[0-9a-f]{64}", path.name) else file_sha256(path) for path in files)
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 22):
-            yield chunk
-
-
-def _digest(parts: Iterable[bytes]) -> str:
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(part)
-    return whole.hexdigest()
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

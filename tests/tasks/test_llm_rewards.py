@@ -60,3 +60,8 @@ def test_another_base_of_the_same_name_and_size_makes_another_reward(
     weights = load_file(tuned / "model.safetensors")
     save_file({name: weight + 0.01 for name, weight in weights.items()}, tuned / "model.safetensors", {"format": "pt"})
     assert found(tuned, data, monkeypatch, tmp_path / "cache") != copied
+    linked = tmp_path / "linked" / model.name
+    shutil.copytree(model, linked)
+    (linked / "model.safetensors").rename(tmp_path / "weights")  # as a cache keeps them: a link to another name
+    (linked / "model.safetensors").symlink_to(tmp_path / "weights")
+    assert found(linked, data, monkeypatch, tmp_path / "cache") == copied

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from vgf.data.download import file_sha256
 from vgf.errors import UserError
+from vgf.files import file_sha256
 from vgf.language.convert import make_whole
 from vgf.language.models import find_model
 from vgf.language.policy import Reward

@@ -22,10 +22,11 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from vgf.data.download import DownloadError, download, file_sha256
+from vgf.data.download import DownloadError, download
 from vgf.data.generate import generate
 from vgf.data.npz import require_file
 from vgf.errors import UserError, did_you_mean
+from vgf.files import file_sha256
 from vgf.tasks.ogbench_oracles import DataRecipe, collect_episode, recipe_for
 
 __all__ = ["OFFICIAL", "SOURCES", "Resolved", "known_datasets", "resolve"]

@@ -18,17 +18,17 @@ import torch
 from torch import Tensor
 
 from vgf.adam import SideBySideAdam
-from vgf.checkpoint import latest_step, load_checkpoint, save_checkpoint, written_by
+from vgf.checkpoint import latest_step
 from vgf.config import Config
-from vgf.data.sharded_store import require_residency, residency
 from vgf.data.store import Store
 from vgf.errors import UserError
 from vgf.identity import config_sha256
-from vgf.nets import ActorCritic, NetSizes
-from vgf.nets.actor_critic import network_of, trained_networks
+from vgf.nets import ActorCritic
+from vgf.nets.actor_critic import network_of
 from vgf.problem import Problem
 from vgf.rundir import RunDirectory
 from vgf.speed import Recorder, compiled, precision_context, records
+from vgf.trainers import resume
 from vgf.trainers.extra_losses import action_gradient
 from vgf.trainers.networks import network_sizes
 from vgf.trainers.nonfinite import Guard, examine, is_finite, require_finite, summed
@@ -109,7 +109,7 @@ class Trainer:
         if latest_step(run.path) is not None:
             self.restore(run.path)
         elif config.init:
-            self.start_from(Path(config.init))
+            resume.start_from(self, Path(config.init))
 
     def advance(self) -> Losses | None:
         """What one turn of the loop does: an update, or a launch of several. None when it made no update."""
@@ -243,24 +243,12 @@ class Trainer:
         return {k: float(f"{v:.6g}") for k, v in named.items()}
 
     def save(self, run_dir: Path) -> None:
-        """Write a checkpoint from which training goes on exactly."""
-        require_finite(self.networks, self.step)
-        state = {f"stream.{name}": generator.get_state() for name, generator in self.streams.items()}
-        state |= self.extra_state
-        for name, parameter in self.parameters.items():
-            for key, tensor in self.optimizer.state[parameter].items():
-                state[f"adam.{key}.{name}"] = tensor
-        manifest = {
-            "sizes": vars(self.networks.sizes),
-            "trained": sorted(self.trained | self.inherited),
-            "flow_steps": self.config.flow_steps,
-            "seconds": self.seconds,
-            **self.origin,
-            "skipped": self.guard.skipped,
-            "residency": residency(self.data),
-        }
-        networks, keep_every = self.networks.state_dict(), self.config.keep_every
-        save_checkpoint(run_dir, self.step, networks, state, manifest, keep_every=keep_every)
+        """Write a checkpoint from which training goes on exactly (:func:`vgf.trainers.resume.save`)."""
+        resume.save(self, run_dir)
+
+    def restore(self, run_dir: Path) -> None:
+        """Go on from the run's newest checkpoint (:func:`vgf.trainers.resume.restore`)."""
+        resume.restore(self, run_dir)
 
     @property
     def trained(self) -> set[str]:
@@ -272,51 +260,3 @@ class Trainer:
         """Networks that are trained once this run is at its end; V(s) has parameters even where no term trains it."""
         own = {network_of(name) for name in self.parameters}
         return (own if "value" in self.objective else own - {"v"}) | self.inherited
-
-    def start_from(self, run_dir: Path) -> None:
-        """Take over the networks that another run has trained; those it does not have stay as they are made.
-
-        Raises:
-            UserError: no checkpoint there, or networks of another build.
-        """
-        theirs = load_checkpoint(run_dir)
-        self._same_build(theirs.manifest["sizes"], f"init={run_dir}", except_for=("extras", "policy", "judge"))
-        # A policy of another kind has parameters of the same names and other shapes.
-        left = set() if theirs.manifest["sizes"].get("policy") == self.networks.sizes.policy else {"policy"}
-        taken = {k: v for k, v in theirs.networks.items() if network_of(k) not in left}
-        self.networks.load_state_dict(taken, strict=False)
-        had = set(trained_networks(theirs.manifest, taken)) - left
-        self.inherited = had & {network_of(name) for name in self.networks.state_dict()}
-        if gone := sorted(name.removeprefix("extras.") for name in had - self.inherited if name.startswith("extras.")):
-            print(f"left behind: {', '.join(gone)} of init={run_dir}; named in net.extras as well, it goes on training")
-
-    def _same_build(self, sizes: Mapping[str, Any], whose: str, except_for: tuple[str, ...] = ()) -> None:
-        default = vars(NetSizes(0, 0))
-        ours = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self.networks.sizes).items()}
-        for name in ours.keys() - set(except_for):
-            if ours[name] != (theirs := sizes.get(name, default[name])):
-                raise UserError(f"{whose} has networks of another build ({name} {theirs}, here {ours[name]})")
-
-    def restore(self, run_dir: Path) -> None:
-        """Load the run's newest checkpoint: networks, optimiser, random streams, step."""
-        checkpoint = load_checkpoint(run_dir, training=True)
-        self._same_build(checkpoint.manifest["sizes"], str(run_dir))
-        require_residency(self.data, checkpoint.manifest, run_dir)
-        self.networks.load_state_dict(checkpoint.networks)
-        for name, generator in self.streams.items():
-            if f"stream.{name}" not in checkpoint.training:
-                raise UserError(
-                    f"{run_dir} was written by {written_by(checkpoint.manifest)} without its random stream {name}: it "
-                    "can be evaluated, not trained on; train it anew in another run_dir=..."
-                )
-            generator.set_state(checkpoint.training[f"stream.{name}"])
-        for name, parameter in self.parameters.items():
-            if f"adam.step.{name}" in checkpoint.training:  # V(s) has none where no critic trains it
-                self.optimizer.state[parameter] = {
-                    key: checkpoint.training[f"adam.{key}.{name}"].to(parameter.device)
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                }
-        self.inherited = set(checkpoint.manifest.get("trained", ()))
-        self.step = checkpoint.step
-        self.seconds = checkpoint.manifest["seconds"]
-        self.guard.skipped = checkpoint.manifest.get("skipped", 0)

@@ -34,7 +34,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from vgf.errors import UserError
-from vgf.files import atomic_write_text, flush, sweep, writing
+from vgf.files import atomic_write_text, file_sha256, flush, sweep, writing
 from vgf.identity import git_revision, vgf_version
 from vgf.rotation import best_step, kept_steps, scores_of
 
@@ -105,7 +105,7 @@ def save_checkpoint(
             # Serialised first, written by us: safetensors' own errors hide a full disk behind a type of its own.
             path.write_bytes(serialize({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
             flush(path)
-            digests[path.name] = _sha256(path)
+            digests[path.name] = file_sha256(path)
         record = {
             "format": FORMAT,
             "vgf": vgf_version(),
@@ -260,7 +260,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def _check(path: Path, manifest: dict[str, Any]) -> None:
     """Raise unless the file is the one that the manifest tells of."""
     try:
-        same = _sha256(path) == manifest["sha256"][path.name]
+        same = file_sha256(path) == manifest["sha256"][path.name]
     except (OSError, KeyError, TypeError) as error:
         raise _Damaged(f"{path} cannot be read ({type(error).__name__}: {error})") from error
     if not same:
@@ -302,8 +302,3 @@ def _name(step: int) -> str:
 def _checksum(manifest: dict[str, Any]) -> str:
     content = {key: value for key, value in manifest.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,13 +2,14 @@
 
 ``atomic_path`` and ``atomic_write_text`` write beside the target and rename; ``locked`` is a lock between
 processes; ``writing`` turns a full disk or a missing permission into one line for the person at the terminal;
-``sweep`` removes what a killed process was writing.
+``sweep`` removes what a killed process was writing; ``file_sha256`` tells whether a file is the one it should be.
 """
 
 from __future__ import annotations
 
 import errno
 import functools
+import hashlib
 import os
 import re
 import secrets
@@ -23,8 +24,8 @@ from types import ModuleType
 from vgf.errors import UserError
 
 __all__ = [
-    "atomic_path", "atomic_write_text", "flush", "is_plain_name", "locked", "rename_over", "require_space", "sweep",
-    "writing",
+    "atomic_path", "atomic_write_text", "file_sha256", "flush", "is_plain_name", "locked", "rename_over",
+    "require_space", "sweep", "writing",
 ]  # fmt: skip
 
 fcntl: ModuleType | None
@@ -138,6 +139,12 @@ def sweep(folder: Path, target: Path | None = None) -> None:
             else:
                 with suppress(OSError):
                     path.unlink()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 checksum of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def atomic_write_text(target: Path, text: str) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from vgf.data.download import file_sha256
 from vgf.errors import UserError
+from vgf.files import file_sha256
 from vgf.language import convert, hub, models
 from vgf.language.models import DEFAULT_MODEL, find_model, load_reference
 

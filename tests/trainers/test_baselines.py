@@ -15,6 +15,7 @@ from vgf import Budget, UserError, load
 from vgf.checkpoint import load_checkpoint
 from vgf.config import Config
 from vgf.rundir import RunDirectory
+from vgf.trainers import resume
 from vgf.trainers.loop import Trainer
 from vgf.trainers.qam import adjoint_path, control_scale
 
@@ -177,7 +178,7 @@ def test_a_policy_of_another_kind_is_not_taken_over(tmp_path):
     run("fql", tmp_path / "fql", net__heads=10, net__policy_norm=False)
     trainer = Trainer(configured("qam"), problem(), CPU, {})
     fresh = {k: v.clone() for k, v in trainer.networks.state_dict().items()}
-    trainer.start_from(tmp_path / "fql")
+    resume.start_from(trainer, tmp_path / "fql")
     theirs = load_checkpoint(tmp_path / "fql").networks
     for name, value in trainer.networks.state_dict().items():
         assert torch.equal(value, fresh[name] if name.startswith("policy.") else theirs[name]), name

@@ -10,7 +10,6 @@ Everything here is the standard library's ``urllib``: proxies come from the usua
 
 from __future__ import annotations
 
-import hashlib
 import json
 import queue
 import re
@@ -25,10 +24,10 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 
 from vgf.errors import UserError
-from vgf.files import atomic_write_text, locked, rename_over, require_space, writing
+from vgf.files import atomic_write_text, file_sha256, locked, rename_over, require_space, writing
 from vgf.progress import progress_bar
 
-__all__ = ["DownloadError", "download", "file_sha256"]
+__all__ = ["DownloadError", "download"]
 
 _ANSWER_SECONDS = 8.0  # for name look-up, connecting and the first line of the answer together
 _SIDECAR_SECONDS = 4.0
@@ -111,12 +110,6 @@ def download(
             _keep(part, target, url, digest)
             return target
     raise DownloadError(f"{name} could not be downloaded: {'; '.join(reasons) or 'no mirror is given'}")
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 checksum of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_there(target: Path, sha256: str | None, size: int | None) -> bool:

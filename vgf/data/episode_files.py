@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vgf.data.download import file_sha256
-from vgf.files import atomic_path, atomic_write_text
+from vgf.files import atomic_path, atomic_write_text, file_sha256
 
 __all__ = ["Job", "episode_path", "is_finished", "merge", "read_json", "rows_of", "write_manifest"]
 

@@ -22,9 +22,8 @@ from typing import Any
 
 import torch
 
-from vgf.data.download import file_sha256
 from vgf.errors import UserError
-from vgf.files import atomic_write_text, is_plain_name, locked, require_space, writing
+from vgf.files import atomic_write_text, file_sha256, is_plain_name, locked, require_space, writing
 from vgf.language.hub import UNREADABLE, extra, first_line
 
 __all__ = ["Wheel", "from_gguf", "from_wheel", "lacks", "make_whole"]

@@ -25,7 +25,7 @@ from vgf.errors import UserError
 from vgf.files import atomic_write_text
 from vgf.language.evaluation import example_rows
 from vgf.language.hub import quietly
-from vgf.language.loading import load_heads, note_parts, open_reference, precision, text_policy
+from vgf.language.loading import load_heads, note_parts, open_reference, precision, text_policy, with_own_parts
 from vgf.language.models import find_model
 from vgf.language.policy import Values
 from vgf.language.problem import TextProblem
@@ -67,6 +67,8 @@ def solve(config: Config, run: RunDirectory, trainer: ModuleType, device: torch.
 
 def _solve(config: Config, run: RunDirectory, trainer: ModuleType, device: torch.device) -> None:
     join(device)
+    if config.mode == "eval":
+        config = with_own_parts(run.path, config)
     with first_first():  # the others find models and rewards where the first process has put them
         if config.mode == "train" and is_first():
             run.claim(config)

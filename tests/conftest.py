@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ["OMP_NUM_THREADS"] = "1"  # two cores: test processes must not spin against each other
 os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -17,8 +18,21 @@ os.environ["MUJOCO_GL"] = "disable"  # no films of small runs: drawing takes lon
 MAZE = "pointmaze-medium-navigate-singletask-task1-v0"
 
 
+_LONGEST = ("test_run.py", "test_seeds.py", "test_verify.py", "test_llm_reward.py", "test_add_a_rule.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Files in the order below; a stalled core is no failure of a property."""
+    if hasattr(config.option, "loadscopereorder"):  # pytest-xdist would begin with the files of the most tests
+        config.option.loadscopereorder = False
+    if not os.environ.get("CI"):  # Hypothesis has a profile of its own there
+        settings.register_profile("patient", deadline=None)
+        settings.load_profile("patient")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests may take an hour."""
+    """The longest files first, so that none is begun when all others have ended; slow tests may take an hour."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(3600))
@@ -30,8 +44,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("data")
     return [
         "task=ogbench", f"env={MAZE}", "data.source=generate", "data.transitions=4000", f"data.folder={folder}",
-        "net.hidden=32", "net.layers=2", "train.steps=60", "train.chunk=3", "train.log_every=20", "train.save_every=20",
-        "eval.episodes=2", "eval.environments=2", "eval.budgets=[0,0.1]", "budget.size=0.1",
+        "data.processes=1", "net.hidden=32", "net.layers=2", "train.steps=60", "train.chunk=20", "train.log_every=20",
+        "train.save_every=20", "eval.episodes=2", "eval.environments=2", "eval.processes=1", "eval.budgets=[0,0.1]",
+        "budget.size=0.1",
     ]  # fmt: skip
 
 

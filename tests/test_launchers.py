@@ -11,7 +11,10 @@ from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
+from tests.command import run_main
 from vgf.config import Config
+from vgf.errors import UserError
+from vgf.tasks import toy
 
 PLUGINS = {
     "cores": "hydra_plugins.hydra_joblib_launcher",
@@ -49,6 +52,33 @@ def test_a_launcher_composes_with_its_plugin(name, key, value):
     for part in key.split("."):
         launcher = launcher[part]
     assert launcher == value
+
+
+@pytest.mark.parametrize(("name", "extra"), [("cores", "sweep"), ("slurm", "slurm"), ("ray_tasks", "ray")])
+def test_a_launcher_whose_plugin_is_missing_says_what_to_install(name, extra, monkeypatch, tmp_path):
+    if installed(name):
+        pytest.skip(f"the plugin of hydra/launcher={name} is installed")
+    monkeypatch.chdir(tmp_path)
+    status, text = run_main(["-m", f"hydra/launcher={name}", "seed=1,2"])
+    assert (status, text.count("\n")) == (2, 0)
+    assert f"pip install 'vgf[{extra}]'" in text
+
+
+def test_a_job_that_fails_is_told_and_the_others_run(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    ran = []
+    monkeypatch.setattr(toy, "demonstrate", lambda seed, folder: ran.append(seed) or "")
+    monkeypatch.setattr("vgf.run.settled", refusing_seed_one)
+    status, text = run_main(["-m", "task=toy", "seed=1,2,3"])
+    assert (status, ran) == (2, [2, 3])
+    assert text.count("vgf: seed one is refused") == 2  # where it failed, and as the reason of the status
+    assert "Traceback" not in text
+
+
+def refusing_seed_one(composed, given):
+    if composed.seed == 1:
+        raise UserError("seed one is refused")
+    return composed
 
 
 @needs("slurm")

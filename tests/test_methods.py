@@ -40,6 +40,7 @@ def test_a_method_file_is_complete(name):
     assert method.transport.knob in ("steps", "size")
     assert method.transport.select in SELECTORS
     assert method.transport.particles >= 1
+    assert math.isfinite(knob_of(method))
     check_aggregate(method.transport.aggregate)
     assert set(method.transport.options) <= set(get_rule(method.transport.rule).options)
 

@@ -58,7 +58,7 @@ def test_numbers_are_means_over_chosen_actions(policy, states):
     assert probe.judged.shape == (40,)
     assert row.judge == pytest.approx(probe.judged.mean(), rel=1e-5)
     obs = torch.from_numpy(states)
-    noise = torch.randn(2, 40, 10, 6, generator=torch.Generator().manual_seed(20_260_101))
+    noise = torch.randn(2, 40, 10, 40, generator=torch.Generator().manual_seed(20_260_101))
     chosen = [policy.choose(obs, n, budget_at(method, 1), method).actions for n in noise]
     assert row.particles == 20  # two calls of ten particles: the first multiple of ten above 16
     assert row.value == pytest.approx(np.mean([policy.value(obs, a, method).mean() for a in chosen]), rel=1e-5)

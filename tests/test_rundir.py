@@ -65,9 +65,22 @@ def test_interpolations_are_stored_resolved(tmp_path):
 
 
 def test_who_holds_a_directory_removes_what_a_killed_process_was_writing(tmp_path):
+    RunDirectory(tmp_path).claim(config_with())
     (tmp_path / ".eval.0a1b2c3d.tmp.csv").write_text("step,met")
     with RunDirectory(tmp_path).held():
-        assert [path.name for path in tmp_path.iterdir()] == [".run.lock"]
+        assert {path.name for path in tmp_path.iterdir()} == {".run.lock", "config.yaml", "environment.txt"}
+
+
+@pytest.mark.parametrize("visible", [["thesis.txt"], ["config.yaml", "thesis.txt"]])
+def test_temporary_files_of_other_programs_stay(tmp_path, visible):
+    for name in (*visible, ".draft.tmp.md"):
+        (tmp_path / name).write_text("keep")
+    (tmp_path / ".keep.tmp").mkdir()
+    before = sorted(tmp_path.iterdir())
+    with RunDirectory(tmp_path).held(), pytest.raises(UserError, match="is not empty and holds no run"):
+        RunDirectory(tmp_path).claim(config_with())
+    assert sorted(tmp_path.iterdir()) == before
+    assert {path.read_text() for path in before if path.is_file()} == {"keep"}
 
 
 def test_an_empty_directory_may_be_claimed(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from tests.command import ONE_EPISODE
+from tests.command import ONE_EPISODE, run_main
 from vgf import UserError, load
 from vgf.config import Config
 from vgf.evaluation import EpisodeRecord
@@ -60,27 +60,27 @@ def test_the_summary_pools_episodes_and_names_the_lowest_and_highest_seed(tmp_pa
     assert "25 % to 75 %" in lines[2]
 
 
-def test_a_run_of_two_seeds_leaves_two_runs(tmp_path, tiny, vgf_run):
-    done = vgf_run(
-        *tiny, *ONE_EPISODE, "seeds=2", "seed=1", "train.precision=float32", f"run_dir={tmp_path}/s${{seed}}"
-    )
-    assert done.returncode == 0, done.stderr
-    assert "2 seeds, 2 episodes a line in all" in done.stdout
-    alone = vgf_run(*tiny, *ONE_EPISODE, "seed=2", "train.precision=float32", f"run_dir={tmp_path}/alone")
-    assert alone.returncode == 0, alone.stderr
+def test_a_run_of_two_seeds_leaves_two_runs(tmp_path, tiny):
+    plain = [*tiny, *ONE_EPISODE, "train.precision=float32"]
+    status, text = run_main([*plain, "seeds=2", "seed=1", f"run_dir={tmp_path}/s${{seed}}"])
+    assert status == 0, text
+    assert "2 seeds, 2 episodes a line in all" in text
+    status, text = run_main([*plain, "seed=2", f"run_dir={tmp_path}/alone"])
+    assert status == 0, text
     obs = np.zeros((3, 2), np.float32)
     np.testing.assert_allclose(load(tmp_path / "s2").act(obs), load(tmp_path / "alone").act(obs), atol=1e-4)
     for name in ("metrics.jsonl", "eval.csv", "report.html", "curve.png", "probe.npz", "environment.txt"):
         assert (tmp_path / "s1" / name).stat().st_size > 0
     config = read_config(tmp_path / "s1")
     assert (config.seed, config.seeds) == (1, None)
-    again = vgf_run(*tiny, *ONE_EPISODE, "seed=2", "train.precision=float32", f"run_dir={tmp_path}/s2")
-    assert "trained to its end" in again.stdout
+    status, text = run_main([*plain, "seed=2", f"run_dir={tmp_path}/s2"])
+    assert status == 0, text
+    assert "trained to its end" in text
 
 
 @pytest.mark.parametrize("overrides", [["trainer=online"], ["task=llm_reward"]])
-def test_what_cannot_train_seeds_at_once_says_so(vgf_run, overrides):
-    done = vgf_run(*overrides, "seeds=2", "run_dir=never")
-    assert done.returncode == 2
-    assert "-m seed=0,1" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_what_cannot_train_seeds_at_once_says_so(overrides):
+    status, text = run_main([*overrides, "seeds=2", "run_dir=never"])
+    assert status == 2
+    assert "-m seed=0,1" in text
+    assert len(text.splitlines()) == 1

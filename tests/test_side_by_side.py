@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
@@ -34,7 +35,14 @@ def slow(result, seconds: float = 0.01):
 def test_results_come_in_the_order_of_the_jobs(threads):
     assert side_by_side([slow(i, 0.01 * (5 - i)) for i in range(5)]) == [0, 1, 2, 3, 4]
     assert side_by_side([]) == []
-    names = side_by_side([lambda: (time.sleep(0.02), threading.current_thread().name)[1] for _ in range(3)])
+    together = threading.Barrier(threads, timeout=10)  # helpers may be slow to wake
+
+    def name_of_thread(number: int) -> str:
+        if number < threads:
+            together.wait()
+        return threading.current_thread().name
+
+    names = side_by_side([functools.partial(name_of_thread, number) for number in range(3)])
     assert names[0] == threading.main_thread().name
     assert len(set(names)) == threads
 
@@ -50,10 +58,13 @@ def test_jobs_may_divide_their_own_work():
 
 def test_the_earliest_exception_comes_out_when_nothing_runs_any_more(threads):
     running, began = [], []
+    together = threading.Barrier(min(threads, 3), timeout=10)
 
     def job(number: int):
         began.append(number)
         running.append(number)
+        if number < threads:
+            together.wait()
         time.sleep(0.03 - 0.01 * number)  # the last fails first
         running.remove(number)
         raise UserError(f"job {number}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def evaluated(tmp_path, monkeypatch):
     stored = Config(task="ogbench", env=MAZE, method="qgf", transport=method.transport, budget=method.budget)
     stored.transport.gate, stored.budget.size, stored.sweep = 1.25, 0.5, [0.0, 0.5]
     stored.eval.budgets = [0.0, 0.5, 2.0]
-    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(stored)))
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(stored), resolve=True))
     scored: list[Config] = []
     monkeypatch.setattr("vgf.run.score_run", lambda config, *others: scored.append(config))
 
@@ -85,6 +86,37 @@ def test_another_trainer_gets_the_presets_settings_back(gone_on):
     config = gone_on(("trainer=qam", "preset=qpilots/scene", "train.td.size=0.7"), "trainer=online")
     assert taken(config) == ("online", None, "td", "qpilots_u", "mean-0.5*std", [])
     assert config.train.td.size == 0.7  # no trainer's own
+
+
+@pytest.mark.parametrize("preset", ["qpilots/scene", "qpilots_m/scene"])
+def test_another_trainer_trains_as_the_preset_says(gone_on, preset):
+    for trainer in ("qam", "fql"):
+        stored = (f"trainer={trainer}", f"preset={preset}")
+        config = gone_on(stored, "trainer=online", "method=qgf", "net.extras=[flow_map]")
+        assert (config.train.critic, config.train.aggregate) == ("td", "mean-0.5*std")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("net.hidden", 64), ("train.chunk", 7), ("seed", 3), ("train.td.particles", 4)]
+)
+def test_what_a_run_was_trained_with_cannot_be_changed_afterwards(gone_on, key, value):
+    with pytest.raises(UserError, match=rf"{key}={value} cannot be had with run=.*; leave it out"):
+        gone_on((), f"{key}={value}", "mode=eval", origin="run")
+    config = gone_on((f"{key}={value}",), f"{key}={value}", "mode=eval", origin="run")
+    assert attrgetter(key)(config) == value
+    assert attrgetter(key)(gone_on((), f"{key}={value}")) == value  # init= trains on, with other settings
+
+
+def test_mode_eval_has_one_directory(gone_on, tmp_path):
+    with pytest.raises(UserError, match=r"mode=eval writes to run=.*; leave run_dir out"):
+        gone_on((), "run_dir=elsewhere", "mode=eval", origin="run")
+    gone_on((), f"run_dir={tmp_path}", "mode=eval", origin="run")
+
+
+@pytest.mark.parametrize("key", ["eval.budgets=[0]", "eval.baselines=[vgf]", "budget.size=1", "transport.particles=3"])
+def test_method_all_takes_no_points_of_ones_own(gone_on, key):
+    with pytest.raises(UserError, match="method=all plays every method over its own sweep"):
+        gone_on((), "method=all", key, "mode=eval", origin="run")
 
 
 def test_networks_are_taken_over_as_they_were_built(gone_on):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 from typing import Any
-
-from omegaconf import OmegaConf
 
 from vgf.config import Config
 from vgf.errors import UserError
@@ -104,9 +103,8 @@ CHOICES = {
 
 def check_config(config: Config) -> None:
     """Raise a UserError for the first value that is out of range, naming its key and the range."""
-    tree: Any = OmegaConf.structured(config)
     for key, (low, high) in RANGES.items():
-        value = OmegaConf.select(tree, key)
+        value: Any = attrgetter(key)(config)
         if value is None:
             continue
         high = _LARGEST if high is None and isinstance(value, int) else high
@@ -115,7 +113,7 @@ def check_config(config: Config) -> None:
             limits = f"at least {low}" if high is None else f"between {low} and {high}"
             raise UserError(f"{key}={value} is out of range; it must be {limits}")
     for key, valid in CHOICES.items():
-        choose(key, OmegaConf.select(tree, key), valid)
+        choose(key, attrgetter(key)(config), valid)
     tracker_names(config.tracker)
     for name in config.net.extras:
         choose("net.extras", name, tuple(EXTRAS))

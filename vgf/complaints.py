@@ -20,9 +20,11 @@ from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
 from vgf.interrupt import Terminated
 
-__all__ = ["config_keys", "group_options", "one_line", "one_line_errors"]
+__all__ = ["config_keys", "group_options", "one_line", "one_line_errors", "told_errors"]
 
 _UNREAD = 141  # 128 + SIGPIPE
+# Hydra's plugins, which the launchers here build on -> the extra that installs them
+_LAUNCHERS = {"joblib": "sweep", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 
 
 @contextlib.contextmanager
@@ -48,6 +50,17 @@ def one_line_errors() -> Iterator[None]:
             raise
         print(f"vgf: {line}", file=sys.stderr)
         sys.exit(2)
+
+
+@contextlib.contextmanager
+def told_errors() -> Iterator[None]:
+    """Say a user's mistake in one line and pass it on, for whoever counts failures and goes on with the next job."""
+    try:
+        yield
+    except Exception as error:
+        if line := one_line(error):
+            print(f"vgf: {line}", file=sys.stderr)
+        raise
 
 
 def _nobody_reads() -> bool:
@@ -99,6 +112,10 @@ def config_keys(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, 
 
 def _missing_group_option(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file or "").partition("/")
+    if name.startswith("launcher/"):
+        group, name = "hydra/launcher", name.removeprefix("launcher/")
+        if name in _LAUNCHERS:
+            return f"this launcher is a package of its own; install it: pip install 'vgf[{_LAUNCHERS[name]}]'"
     options = group_options(group)
     if not options:
         return str(error).splitlines()[0]

@@ -10,7 +10,7 @@ A call that goes on from a run (``init=RUN``, ``mode=eval run=RUN``) has that ru
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -30,6 +30,7 @@ __all__ = ["file_values", "preset_choice", "preset_method", "settled", "with_own
 
 _CODE_KEYS = ("text.reward.model", "text.gold.model", "text.second.model")  # may be functions of modules
 _GROUPS = ("task", "method", "preset", "trainer", "budget")
+_TRAINED = ("seed.", "net.", "train.", "online.")  # what a trained run has behind it
 _KEPT = {"run": ("task", "preset", "trainer"), "init": ("task", "preset")}  # groups that a stored run has fixed
 
 
@@ -48,11 +49,15 @@ def settled(composed: DictConfig, given: list[str]) -> DictConfig:
     Raises:
         UserError: no stored run where one is needed, a group that is not the stored run's, or stored names of code.
     """
+    if composed.method == ALL:
+        _refuse_own_points(given)
     if "method" in given:
         _take_own_budget(composed, given)
     if composed.mode == "eval":
         if composed.run is None:
             raise UserError("mode=eval needs run=DIR, the run_dir of a training run")
+        if "run_dir" in given and Path(composed.run_dir) != Path(composed.run):
+            raise UserError(f"run_dir={composed.run_dir}: mode=eval writes to run={composed.run}; leave run_dir out")
         composed = _stored_with(composed, given, "run")
     elif composed.init is not None:
         composed = _stored_with(composed, ["run_dir", *given], "init")
@@ -62,6 +67,12 @@ def settled(composed: DictConfig, given: list[str]) -> DictConfig:
         _set_all(composed, file_values("trainer", composed.trainer), given)
     _name_after_data(composed)
     return composed
+
+
+def _refuse_own_points(given: Iterable[str]) -> None:
+    for key in given:
+        if key.startswith(("transport", "budget.", "eval.budgets", "eval.baselines")):
+            raise UserError(f"{key}: method=all plays every method over its own sweep; name one method for it")
 
 
 def _take_own_budget(composed: DictConfig, given: list[str]) -> None:
@@ -96,7 +107,13 @@ def _stored_with(composed: DictConfig, given: list[str], origin: str) -> DictCon
         stored.budget.auto = composed.budget.auto  # a budget that is named is not chosen
     for key in given:
         if key not in _GROUPS:
-            OmegaConf.update(stored, key, OmegaConf.select(composed, key))
+            asked, was = OmegaConf.select(composed, key), OmegaConf.select(stored, key)
+            if origin == "run" and f"{key}.".startswith(_TRAINED) and asked != was:
+                raise UserError(
+                    f"{key}={asked} cannot be had with run={composed.run}, which was trained with {key}={was}; "
+                    "leave it out"
+                )
+            OmegaConf.update(stored, key, asked)
     for key in _CODE_KEYS:
         name = OmegaConf.select(stored, key)
         if key not in given and name is not None and names_code(name):
@@ -143,11 +160,12 @@ def preset_method(name: str) -> str:
 
 def preset_choice(name: str, group: str) -> str | None:
     """What a preset takes of another group, as its file (or the one it builds on) says."""
+    content = _content("preset", name)
     chosen = None
-    for entry in _content("preset", name).get("defaults", []):
-        if isinstance(entry, str) and entry.startswith("/preset/"):
-            chosen = preset_choice(entry.removeprefix("/preset/"), group)
-        elif not isinstance(entry, str):
+    for base in _bases("preset", content):
+        chosen = preset_choice(base, group)
+    for entry in content.get("defaults", []):
+        if isinstance(entry, dict):
             chosen = entry.get(f"override /{group}", chosen)
     return chosen
 
@@ -161,11 +179,20 @@ def file_values(group: str, name: str) -> dict[str, Any]:
 
 def _values(group: str, name: str) -> dict[str, Any]:
     content = _content(group, name)
-    start = f"/{group}/"
-    bases = [entry.removeprefix(start) for entry in content.pop("defaults", []) if str(entry).startswith(start)]
-    values = {key: value for base in bases for key, value in _values(group, base).items()}
+    values = {key: value for base in _bases(group, content) for key, value in _values(group, base).items()}
+    content.pop("defaults", None)
     content.pop("run_dir", None)
     return values | flatten(content)
+
+
+def _bases(group: str, content: Mapping[str, Any]) -> Iterator[str]:
+    """Files of the same group that a file builds on: ``/GROUP/FOLDER/NAME``, or ``/GROUP/FOLDER@_global_: NAME``."""
+    start = f"/{group}/"
+    for entry in content.get("defaults", []):
+        for place, name in entry.items() if isinstance(entry, dict) else [(entry, None)]:
+            if place.startswith(start):
+                base = place.removeprefix(start).partition("@")[0]
+                yield base if name is None else f"{base}/{name}"
 
 
 def _content(group: str, name: str) -> dict[str, Any]:

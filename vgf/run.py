@@ -23,16 +23,18 @@ import hydra
 import torch
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from vgf.check import check_config
 from vgf.checkpoint import latest_step
 from vgf.commands import dispatch
-from vgf.complaints import group_options, one_line_errors
+from vgf.complaints import group_options, one_line_errors, told_errors
 from vgf.compose import settled, with_own_preset
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
 from vgf.interrupt import raise_on_sigterm
+from vgf.language.ranks import is_first
 from vgf.methods import ALL
 from vgf.probe import write_probe
 from vgf.report.facts import flatten
@@ -49,6 +51,7 @@ __all__ = ["launch", "main"]
 
 _OPEN_KEYS = (  # dictionaries that take new names
     "transport.options.", "data.columns.", "text.columns.", "text.reward.columns.", "text.gold.columns.",
+    "text.second.columns.",
 )  # fmt: skip
 
 
@@ -79,8 +82,10 @@ def _refuse_below_null(given: list[str]) -> None:
 
 @hydra.main(version_base="1.3", config_path="pkg://vgf.configs", config_name="config")
 def _compose_and_launch(composed: DictConfig) -> None:
-    with one_line_errors():  # inside the job as well: Hydra would report an error there in its own words
-        launch(composed, [override.split("=")[0] for override in HydraConfig.get().overrides.task])
+    job = HydraConfig.get()
+    # Inside the job as well: Hydra would report an error there in its own words. Of a sweep, the other jobs still run.
+    with told_errors() if job.mode is RunMode.MULTIRUN else one_line_errors():
+        launch(composed, [override.split("=")[0] for override in job.overrides.task])
 
 
 def launch(composed: DictConfig, given: list[str]) -> None:
@@ -98,8 +103,10 @@ def launch(composed: DictConfig, given: list[str]) -> None:
     config = configs[0]
     check_config(config)
     task, trainer = _module("task", config.task), _module("trainer", config.trainer)
-    if config.mode == "train" and hasattr(trainer, "require_playable"):
-        trainer.require_playable(config, task)
+    if config.mode == "train":
+        _require_fit(config, task, trainer)
+        if hasattr(trainer, "require_playable"):
+            trainer.require_playable(config, task)
     device = pick_device(config.device)
     use_cores(config, device, len(configs))
     if len(configs) > 1 and (hasattr(task, "solve") or not hasattr(trainer, "objective")):
@@ -111,7 +118,8 @@ def launch(composed: DictConfig, given: list[str]) -> None:
     runs = [_run_directory(one) for one in configs]
     with contextlib.ExitStack() as holding:
         for run in runs:
-            holding.enter_context(run.held())
+            if is_first():  # of the processes of one run, which work in the same directory
+                holding.enter_context(run.held())
             holding.callback(run.trackers.finish)
         if hasattr(task, "solve"):  # a domain with data, evaluation and report of its own: text
             set_side_threads(1)
@@ -178,6 +186,28 @@ def _train(
                 f"{error} (step {done} is kept in {waiting[0][1].path}; the same command goes on from there)"
             ) from error
         raise
+
+
+def _require_fit(config: Config, task: ModuleType, trainer: ModuleType) -> None:
+    """Refuse a trainer whose ``train`` takes another kind of problem than the task's ``prepare`` returns."""
+    takes, makes = _takes(trainer), _kind(task.prepare, "return")
+    if takes and makes and takes != makes:
+        names = group_options("trainer")
+        fitting = [name for name in names if _takes(importlib.import_module(f"vgf.trainers.{name}")) == makes]
+        raise UserError(
+            f"trainer={config.trainer} does not go with task={config.task}: it trains on a {takes}, and the task makes "
+            f"a {makes}; use one of {', '.join(fitting)}"
+        )
+
+
+def _takes(trainer: ModuleType) -> str:
+    return _kind(trainer.train, "problem")
+
+
+def _kind(function: Any, name: str) -> str:
+    """The name of an annotated class; nothing where a module of one's own has no annotations."""
+    kind = function.__annotations__.get(name, "")
+    return getattr(kind, "__name__", str(kind)).rpartition(".")[2]
 
 
 def _module(group: str, name: str) -> Any:

@@ -7,6 +7,7 @@ A directory belongs to the run whose ``config.yaml`` it holds. Settings that onl
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import math
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -56,7 +57,10 @@ def read_config(run_dir: Path, *, key: str = "run") -> Config:
         reason = "does not exist" if not run_dir.exists() else "is no run directory (it has no config.yaml)"
         raise UserError(f"{key}={run_dir} {reason}; give the run_dir that a training run printed")
     try:
-        loaded = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+        stored = OmegaConf.load(path)
+        if "${" in str(OmegaConf.to_container(stored)):  # runs write theirs resolved; a stranger's could read variables
+            raise UserError(f"{key}={run_dir}: config.yaml refers to things outside itself (${{...}}); it is not taken")
+        loaded = OmegaConf.merge(_schema(), stored)
         for (key, was), now in _RENAMED.items():
             if OmegaConf.select(loaded, key) == was:
                 OmegaConf.update(loaded, key, now)
@@ -65,6 +69,13 @@ def read_config(run_dir: Path, *, key: str = "run") -> Config:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     assert isinstance(config, Config)
     return config
+
+
+@functools.cache
+def _schema() -> DictConfig:
+    """Every key with its type and default: dear to make, and copied by whatever merges into it."""
+    schema: DictConfig = OmegaConf.structured(Config)
+    return schema
 
 
 def as_chosen(run_dir: Path, config: Config) -> Config:
@@ -102,7 +113,7 @@ class RunDirectory:
     def held(self) -> Iterator[None]:
         """Keep other processes from working in the directory; the lock goes away with its process, however it ends.
 
-        What a killed process was writing there is removed.
+        What a killed process of the run was writing there is removed; anybody else's folder stays as it is.
 
         Raises:
             UserError: another process is at work there.
@@ -116,7 +127,8 @@ class RunDirectory:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"run_dir={self.path} is a file; choose another run_dir=...")
         with locked(self.path / ".run", waiting=refuse):
-            sweep(self.path)
+            if (self.path / "config.yaml").is_file() and self._is_ours():
+                sweep(self.path)
             yield
 
     def claim(self, config: Config) -> None:
@@ -135,15 +147,17 @@ class RunDirectory:
             self._require_same(config)
         elif self.path.exists() and not self.path.is_dir():
             raise UserError(f"run_dir={self.path} is a file; choose another run_dir=...")
-        elif not (self.path / "config.yaml").exists() and self._holds_other_files():
+        elif not self._is_ours():
             raise UserError(f"run_dir={self.path} is not empty and holds no run; choose another run_dir=...")
         atomic_write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
         if not begun:  # a run that goes on keeps the command and the versions it was begun with
             atomic_write_text(self.path / "environment.txt", environment_text())
         self._drop_metrics_after(math.inf if begun and done is None else done or 0)
 
-    def _holds_other_files(self) -> bool:
-        return self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir())
+    def _is_ours(self) -> bool:
+        """Whether the directory is new, empty, or a run's: other programs have a ``config.yaml`` as well."""
+        names = {path.name for path in self.path.glob("[!.]*")}
+        return names <= {"config.yaml"} or {"config.yaml", "environment.txt"} <= names
 
     def _require_same(self, config: Config) -> None:
         if found := difference(config, read_config(self.path)):

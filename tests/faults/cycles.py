@@ -85,6 +85,7 @@ def killed_until_done(
         else:
             assert ended.status == 0, ended.said
             misses += 1
+    assert not left, f"{left} of {kills} kills came too late"
     ended = driver.call(work, *args)
     assert ended.status == 0, ended.said
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from vgf.rundir import RunDirectory
 with RunDirectory(Path(sys.argv[1])).held():
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

@@ -81,7 +81,7 @@ def test_without_a_seed_every_answer_has_noise_of_its_own(control_server: str) -
 
 def test_info_says_what_is_served(control_server: str) -> None:
     info = httpx.get(f"{control_server}/info").json()
-    assert (info["kind"], info["observation"], info["action"], info["chunk"]) == ("control", 2, 2, 3)
+    assert (info["kind"], info["observation"], info["action"], info["chunk"]) == ("control", 2, 2, 20)
     assert "vgf" in info["methods"]
     assert "qpilots_m" not in info["methods"]  # the run has no network for it
     assert info["methods"]["qgf"]["budget"]["size"] == 0.1

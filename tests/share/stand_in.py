@@ -111,7 +111,7 @@ def _oid(content: bytes) -> str:
 def serving_hub() -> Iterator[Hub]:
     """A hub in a thread."""
     hub = Hub()
-    thread = threading.Thread(target=hub.serve_forever, daemon=True)
+    thread = threading.Thread(target=hub.serve_forever, args=[0.01], daemon=True)
     thread.start()
     try:
         yield hub

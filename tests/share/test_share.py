@@ -110,8 +110,9 @@ def test_a_control_run_comes_back_as_it_went(hub: Hub, tiny_run: Path, tmp_path:
 
 
 def test_a_text_run_takes_reward_and_reference_along(hub: Hub, text_run: Path, tmp_path: Path) -> None:
-    status, output = run_main(["push", str(text_run), "me/words"])
+    status, output = run_main(["push", str(text_run), "me/words", "--dry-run", str(tmp_path / "out")])
     assert (status, "--with-reference" in output) == (2, True)
+    assert not (tmp_path / "out").exists()
     status, output = run_main(["push", str(text_run), "me/words", "--with-reference"])
     assert status == 0, output
     expected = vgf.load(text_run).generate(PROMPTS, budget=Budget(size=0.3), seed=1)
@@ -120,6 +121,13 @@ def test_a_text_run_takes_reward_and_reference_along(hub: Hub, text_run: Path, t
         status, output = run_main(["pull", "me/words", str(tmp_path / "back")])
         assert status == 0, output
         assert vgf.load(tmp_path / "back").generate(PROMPTS, budget=Budget(size=0.3), seed=1) == expected
+        (tmp_path / "prompts.jsonl").write_text('{"prompt": "w1 w2 "}\n{"prompt": "w3 "}\n{"prompt": "w4 "}\n')
+        judge = ["text.gold.model=regex:good", "text.second=null", f"text.prompts={tmp_path / 'prompts.jsonl'}"]
+        small = ["text.held_out=2", "text.seeds=1", "text.controls=[]", "eval.budgets=[0.3]", "text.auto_prompts=1"]
+        status, output = run_main(["mode=eval", f"run={tmp_path / 'back'}", *judge, *small, "threads=1"])
+        assert status == 0, output
+        assert "training a reward" not in output
+        assert json.loads((tmp_path / "back" / "text.json").read_text())["proxy"] == str(tmp_path / "back" / "reward")
     finally:
         shutil.move(original, text_run.parent)
     assert str(text_run.parent).encode() not in b"".join(hub.repos["me/words"].values())
@@ -129,6 +137,8 @@ def test_a_text_run_takes_reward_and_reference_along(hub: Hub, text_run: Path, t
     ("file", "old", "new", "said"),
     [
         ("config.yaml", "seed: 0", "seed: ${oc.env:HOME}", "outside itself"),
+        ("config.yaml", "env: null", r'env: "\x24{oc.env:HOME}"', "outside itself"),
+        ("config.yaml", "path: reward", "path: /etc", "outside itself"),
         ("config.yaml", "model: reference\n  adapter", "model: /etc\n  adapter", "no name of the hub"),
         ("text.json", '"reward"', '"../../reward"', "outside itself"),
         ("text.json", '"reward"', "null", None),

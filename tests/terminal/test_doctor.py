@@ -52,7 +52,7 @@ def test_a_hub_that_answers_is_reachable():
             pass
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Answer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     try:
         assert doctor._reach(address) == "reachable"

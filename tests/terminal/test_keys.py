@@ -81,6 +81,7 @@ def test_keys_and_groups_are_explained():
     ("arguments", "said"),
     [
         (["explain", "buget.size"], "vgf: nothing is called 'buget.size'. Did you mean 'budget.size'"),
+        (["explain", "tariner=fql"], "vgf: nothing is called 'tariner=fql'."),
         (["explain"], "vgf: the following arguments are required: NAME; see 'vgf explain --help'"),
         (["completion", "tcsh"], "vgf: argument shell: invalid choice: 'tcsh'"),
         (["task=nothing"], "vgf: task=nothing is unknown"),
@@ -122,6 +123,7 @@ def test_bash_completes_commands_keys_values_and_files(line, offered, tmp_path):
 def test_other_shells_are_given_the_same_words(shell, tmp_path):
     text = script(shell)
     assert all(word in text for word in (*COMMANDS, "train.steps=", "method=qgf", "mode=eval"))
+    assert all(line.count("'") % 2 == 0 for line in text.splitlines())
     if shutil.which(shell) is not None:
         (tmp_path / "script").write_text(text)
         subprocess.run([shell, "-n", str(tmp_path / "script")], check=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
-
-from omegaconf import OmegaConf
 
 from vgf.errors import UserError
 from vgf.language.decoding import Sampling
@@ -38,13 +37,12 @@ def check_text(config: Any) -> None:
     if config.transport.rule not in TEXT_RULES:
         names = ", ".join(method_names(TEXT_RULES))
         raise UserError(f"method={config.method} moves actions; task=llm_reward goes with {names}")
-    text: Any = OmegaConf.structured(config.text)
     limits = dict(_AT_LEAST)
     for name in ("reward", "gold", "second"):
-        if OmegaConf.select(text, name) is not None:
+        if getattr(config.text, name) is not None:
             limits |= {f"{name}.{key}": low for key, low in _OF_REWARDS.items()}
     for key, low in limits.items():
-        value = OmegaConf.select(text, key)
+        value = attrgetter(key)(config.text)
         if value is not None and value < low:
             raise UserError(f"text.{key}={value} is out of range; it must be at least {low}")
     if config.text.finetune.reference_share >= 1:

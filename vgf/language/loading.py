@@ -197,8 +197,11 @@ def load_text(
 
 
 def with_own_parts(run_dir: Path, config: Config) -> Config:
-    """The configuration with paths to the reference and the adapter that lie in the run directory (see vgf.share)."""
+    """The configuration with paths to what lies in the run directory (see vgf.share): reference, adapter, reward."""
     text = config.text
+    reward = run_dir / text.reward.path if text.reward.path else None
+    if reward is not None and reward.is_dir():
+        text = replace(text, reward=replace(text.reward, path=str(reward)))
     model, adapter = (run_dir / name if name else None for name in (text.model, text.adapter))
     if model is not None and model.is_dir():
         text = replace(text, model=str(model))

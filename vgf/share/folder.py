@@ -49,10 +49,15 @@ def fill_folder(run_dir: Path, target: Path, *, repo: str, licence: str, with_re
     config = as_chosen(run_dir, read_config(run_dir))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} is not empty; choose another folder")
+    of_text = text_json(run_dir).is_file()
+    if of_text and _is_local(config.text.model) and not with_reference:
+        raise UserError(
+            f"text.model={config.text.model} is of this machine alone; add --with-reference to push it as well"
+        )
     with writing("the folder", target):
         target.mkdir(parents=True, exist_ok=True)
-        if text_json(run_dir).is_file():
-            config = _text_parts(run_dir, config, target, with_reference)
+        if of_text:
+            config = _text_parts(run_dir, config, target)
         else:
             _networks(run_dir, target)
         config = _without_paths(config, run_dir)
@@ -74,8 +79,8 @@ def _networks(run_dir: Path, target: Path) -> None:
         shutil.copyfile(run_dir / name / file, target / name / file)
 
 
-def _text_parts(run_dir: Path, config: Config, target: Path, with_reference: bool) -> Config:
-    """Heads, adapter, reward and, where it is asked for, the reference; paths become names inside the folder."""
+def _text_parts(run_dir: Path, config: Config, target: Path) -> Config:
+    """Heads, adapter, reward and, where it is of this machine, the reference; paths become names inside the folder."""
     for path in (heads_path(run_dir), *sorted(run_dir.glob("rounds/*/checkpoints/heads.safetensors"))):
         if path.is_file():
             copy = target / path.relative_to(run_dir)
@@ -86,16 +91,14 @@ def _text_parts(run_dir: Path, config: Config, target: Path, with_reference: boo
         _copy_model(run_dir / parts["reward_path"], target / "reward", "the run's reward")
         parts |= {"reward_path": "reward"}
     text = config.text
+    if parts["reward_path"] is not None:
+        text = replace(text, reward=replace(text.reward, path="reward"))
     if adapter_path(run_dir).is_dir():
         _copy_model(adapter_path(run_dir), target / adapter_path(Path()), "the run's adapter", text.model)
     if text.adapter is not None:
         _copy_model(Path(text.adapter).expanduser(), target / "adapter", "text.adapter", text.model)
         text = replace(text, adapter="adapter")
     if _is_local(text.model):
-        if not with_reference:
-            raise UserError(
-                f"text.model={text.model} is of this machine alone; add --with-reference to push it as well"
-            )
         _copy_model(find_model(text.model, Path(text.cache).expanduser()), target / "reference", "text.model")
         text = replace(text, model="reference")
     atomic_write_text(target / "text.json", json.dumps(parts | {"reference": text.model}, indent=2) + "\n")

@@ -20,6 +20,7 @@ from vgf.errors import UserError
 from vgf.files import atomic_write_text, writing
 from vgf.language.loading import text_json
 from vgf.language.models import DEFAULT_MODEL
+from vgf.language.scorers import names_code
 from vgf.rundir import read_config
 from vgf.share.folder import SUFFIXES
 from vgf.share.hub import hub_api, one_line_refusals, require_name
@@ -27,8 +28,6 @@ from vgf.share.hub import hub_api, one_line_refusals, require_name
 __all__ = ["check_folder", "run"]
 
 _STEP = re.compile(r"step-\d{9}")
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_OWN_KINDS = ("regex:", "reasoning_gym:", "endpoint:")  # scorers with a colon that import nothing by name
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -70,8 +69,6 @@ def check_folder(folder: Path, origin: str) -> list[Path]:
     kept = [file for file in files if file.suffix in SUFFIXES and not any(part.startswith(".") for part in file.parts)]
     if Path("config.yaml") not in kept:
         raise UserError(f"{origin} is no run of vgf: it has no config.yaml")
-    if "${" in (folder / "config.yaml").read_text(encoding="utf-8", errors="replace"):
-        raise UserError(f"{origin}: config.yaml refers to things outside itself (${{...}}); it is not taken")
     config = read_config(folder, key=origin)
     if text_json(folder).is_file():
         _check_text(folder, config, origin)
@@ -86,9 +83,10 @@ def _check_text(folder: Path, config: Config, origin: str) -> None:
         reward, proxy = parts["reward_path"], str(parts["proxy"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{origin}: text.json cannot be read ({error})") from error
-    if reward not in (None, "reward") or config.text.adapter not in (None, "adapter"):
+    own = config.text.reward.path
+    if {reward, own} - {None, "reward"} or config.text.adapter not in (None, "adapter"):
         raise UserError(f"{origin} names a reward or an adapter outside itself; it is not taken")
-    if reward is None and _FUNCTION.fullmatch(proxy) and not proxy.startswith(_OWN_KINDS):
+    if reward is None and names_code(proxy):
         raise UserError(
             f"{origin}: its reward is the Python function {proxy}, which loading would import; it is not taken"
         )

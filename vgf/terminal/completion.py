@@ -83,13 +83,19 @@ def _zsh(values: Mapping[str, list[str]]) -> str:
 
 def _fish(values: Mapping[str, list[str]]) -> str:
     lines = [
-        f"complete -c vgf -n __fish_is_first_arg -a {name} -d '{command.does}'" for name, command in COMMANDS.items()
+        f"complete -c vgf -n __fish_is_first_arg -a {name} -d '{_plain(command.does)}'"
+        for name, command in COMMANDS.items()
     ]
-    told = {key.name: key.meaning.replace("\\", "").replace("'", "") for key in keys()}
+    told = {key.name: _plain(key.meaning) for key in keys()}
     for key, valid in values.items():
         words = " ".join(_pairs(key, valid)) if valid else f"{key}="
         lines.append(f"complete -c vgf -a '{words}' -d '{told.get(key, '')}'")
     return _FISH.format(lines="\n".join(lines))
+
+
+def _plain(text: str) -> str:
+    """Text that can stand between single quotes of fish."""
+    return text.replace("\\", "").replace("'", "")
 
 
 def _fixed(values: Mapping[str, list[str]]) -> list[tuple[str, list[str]]]:

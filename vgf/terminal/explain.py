@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> None:
     """
     parser = Parser("explain")
     parser.add_argument(
-        "names", nargs="+", metavar="NAME", help="such as budget.size, budget, qgf, vgf/base, trainer=fql"
+        "names", nargs="+", metavar="NAME", help="such as budget.size, budget, qgf, vgf/puzzle-3x3, trainer=fql"
     )
     print("\n\n".join(explain(name) for name in parser.parse_args(list(arguments)).names))
 
@@ -56,7 +56,7 @@ def explain(name: str) -> str:
     group, _, option = name.partition("=")
     found = [_key(key) for key in keys() if key.name == name]
     found += [_group(name)] if name in config_groups() else []
-    for where in (group,) if option and group in GROUPS else GROUPS:
+    for where in (one for one in GROUPS if not option or one == group):
         if (option or name) in group_options(where):
             found.append(_option(where, option or name))
     if not found:

@@ -63,7 +63,7 @@ def gone_on(tmp_path):
     def go_on(stored: tuple[str, ...], *given: str, origin: str = "init") -> Config:
         before = resolved(*stored)
         before.run_dir = "there"
-        (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(before)))
+        (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(before), resolve=True))
         return resolved(f"{origin}={tmp_path}", *given)
 
     return go_on

@@ -33,6 +33,6 @@ def save_text_run(folder: Path, *, particles: int = 4) -> Path:
     config.text = replace(
         config.text, model=str(folder / "model"), cache=str(folder / "cache"), dtype="float32", new_tokens=6
     )
-    (run / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
     note_parts(run, proxy="reference", reward_path=str(folder / "reward"))
     return run

@@ -109,7 +109,7 @@ def test_the_adapted_model_is_loaded_from_the_run(setup: Any, tmp_path: Path) ->
 def test_loading_and_serving_a_run_take_the_adapter_it_has_trained(setup: Any) -> None:
     config, _, run = setup
     note_parts(run.path, proxy="regex:good", reward_path=None)
-    (run.path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    (run.path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
     prompts = ["the film", "a"]
     adapted, reference = vgf.load(run.path), vgf.load(run.path, adapter=False)
     with_adapter = load_adapted(run.path, config).generate(prompts, Budget(size=0))

@@ -137,15 +137,13 @@ def test_data_without_an_environment_are_reported_by_what_was_measured(tmp_path)
     assert "There is no environment" in (run_dir / "report.html").read_text()
 
 
-def test_of_several_processes_the_first_holds_the_directory_for_all(tiny_run, tmp_path, monkeypatch):
+def test_a_directory_is_one_process_s_whatever_rank_a_launcher_gives_it(tiny_run, tmp_path, monkeypatch):
     shutil.copytree(tiny_run, tmp_path / "copy")
-    again = ["mode=eval", f"run={tmp_path / 'copy'}"]
     with RunDirectory(tmp_path / "copy").held():
-        status, text = run_main(again)
-        assert (status, "another process is working" in text) == (2, True)
-        monkeypatch.setenv("RANK", "1")
-        status, text = run_main(again)
-        assert status == 0, text
+        for rank in ("0", "1"):
+            monkeypatch.setenv("RANK", rank)
+            status, text = run_main(["mode=eval", f"run={tmp_path / 'copy'}"])
+            assert (status, "another process is working" in text) == (2, True)
 
 
 def test_a_finished_command_given_again_only_evaluates(tiny, tiny_run, tmp_path):
@@ -178,6 +176,9 @@ def test_an_evaluation_that_was_interrupted_goes_on_with_the_points_it_lacks(tin
 
     assert told(rows(run_dir), True) == told(before, True)
     assert told(rows(run_dir), False) == told(before, False)
+    status, text = run_main([*tiny, f"run_dir={run_dir}", "eval.seed=3", "eval.episodes=1"])
+    assert status == 0, text
+    assert "were played before" not in text
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tiny, tmp_path):

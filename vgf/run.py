@@ -118,7 +118,7 @@ def launch(composed: DictConfig, given: list[str]) -> None:
     runs = [_run_directory(one) for one in configs]
     with contextlib.ExitStack() as holding:
         for run in runs:
-            if is_first():  # of the processes of one run, which work in the same directory
+            if is_first() or not hasattr(task, "solve"):  # text alone lets several processes share a run's directory
                 holding.enter_context(run.held())
             holding.callback(run.trackers.finish)
         if hasattr(task, "solve"):  # a domain with data, evaluation and report of its own: text

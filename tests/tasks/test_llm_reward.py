@@ -18,6 +18,7 @@ from tests.language.tiny import reference
 from vgf.config import Config
 from vgf.language.evaluation import TEXT_COLUMNS
 from vgf.language.scorers import Scorer
+from vgf.rundir import RunDirectory
 from vgf.tasks.llm_reward import _prompts
 from vgf.transport import Budget
 
@@ -119,6 +120,20 @@ def test_evaluating_again_trains_nothing(files: Path, run: Path) -> None:
         points = {(row["method"], row["budget"]) for row in csv.DictReader(file)}
     assert {("hidden", "0.2"), ("hidden", "1"), ("tilt", "1"), ("best_of_n", "10")} <= points  # of this call and before
     assert heads == (run / "checkpoints" / "heads.safetensors").read_bytes()
+
+
+def test_of_several_processes_the_first_holds_the_directory_for_all(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    with RunDirectory(copy).held():
+        status, output = run_main(["mode=eval", f"run={copy}"])
+        assert (status, "another process is working" in output) == (2, True)
+        monkeypatch.setenv("RANK", "1")
+        status, output = run_main(["mode=eval", f"run={copy}"])
+        assert status == 0, output
+    assert (copy / "eval.csv").read_bytes() == (run / "eval.csv").read_bytes()  # the first process evaluates
 
 
 def test_two_processes_give_the_rows_of_one(run: Path) -> None:

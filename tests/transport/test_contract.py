@@ -119,6 +119,15 @@ def stepping(rule, step):
 
 
 @every_rule
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3, 1e6])
+def test_particles_stay_in_the_box(rule, size):
+    problem = SmallProblem(dtype=torch.float32)
+    moved = move(rule, problem, problem.draw(3, 3), Budget(steps=5, size=size))
+    assert moved.particles.abs().max() <= 1
+    assert moved.particles.isfinite().all()
+
+
+@every_rule
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_gradient_that_is_no_number_is_not_followed(rule, bad):
     problem = SmallProblem()

@@ -21,6 +21,7 @@ from vgf.progress import progress_bar
 __all__ = ["pick_budget", "points_of"]
 
 Heads = dict[str, ValueHeads]
+_SHARPER = 0.7
 _SEED_OFFSET = 15_485  # the noise on which a budget is chosen is not that of the evaluation
 
 
@@ -28,7 +29,7 @@ def points_of(config: Config, heads: Heads) -> list[TextPoint]:
     """The configured method over its budgets, then every control."""
     return [
         point
-        for name in [config.method, *config.text.controls]
+        for name in dict.fromkeys([config.method, *config.text.controls])
         for point in _POINTS.get(name, _method_points)(name, config, heads)
     ]
 
@@ -104,7 +105,11 @@ def _length(name: str, config: Config, heads: Heads) -> list[TextPoint]:
 
 
 def _sharper(name: str, config: Config, heads: Heads) -> list[TextPoint]:
-    return [sharper(config.text.sharper, config.text.seeds)]
+    text = config.text
+    lower = _SHARPER * text.temperature if text.sharper is None else text.sharper
+    return (
+        [sharper(lower, text.seeds)] if text.temperature > 0 else []
+    )  # the likeliest tokens alone: as sharp as can be
 
 
 def _best_of_n(name: str, config: Config, heads: Heads) -> list[TextPoint]:

@@ -1,8 +1,9 @@
 """``eval.csv`` of a language run: written as batches come, beside the rows that earlier calls have left.
 
 Rows stay while they were made with the same model, prompts, sampling and rewards: methods are compared prompt by prompt
-and seed by seed. Those of a point that is evaluated anew are replaced one after another, so that a call that is
-interrupted loses none; once it is through, the point has the rows of this call alone.
+and seed by seed. Those of a method stay while it moves as it did, at whatever value of its knob. Those of a point that
+is evaluated anew are replaced one after another, so that a call that is interrupted loses none; once it is through, the
+point has the rows of this call alone.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vgf.config import Config
+from vgf.config import Config, MethodConfig
 from vgf.files import atomic_write_text
 from vgf.language.evaluation import TEXT_COLUMNS
 from vgf.language.loading import note_parts, text_json
+from vgf.language.rules import TEXT_RULES
+from vgf.methods import load_method, method_names
 
 __all__ = ["EvalTable"]
 
@@ -46,7 +49,7 @@ class EvalTable:
         self.earlier = self._earlier(run_dir, config)
 
     def _earlier(self, run_dir: Path, config: Config) -> list[Cells]:
-        settings = _settings_sha256(config)
+        settings, moves = _settings_sha256(config), _moves(config)
         before = json.loads(text_json(run_dir).read_text()) if text_json(run_dir).is_file() else {}
         rows: list[Cells] = []
         if self.path.is_file() and before.get("evaluation") == settings:
@@ -55,9 +58,12 @@ class EvalTable:
         elif self.path.is_file():
             print(f"{self.path} was made with other models, prompts or sampling: its rows are replaced")
             self.path.unlink()  # before text.json speaks of the new ones
-        note_parts(run_dir, evaluation=settings)
-        same = before.get("method") == config.method
-        return [row for row in rows if same or row["method"] not in _OF_THE_METHOD]
+        known: dict[str, str] = before.get("moves", {})
+        note_parts(run_dir, evaluation=settings, moves=known | moves)
+        other = {name for name, how in moves.items() if known.get(name) != how}
+        if other & {row["method"] for row in rows}:
+            print(f"{self.path}: {', '.join(sorted(other))} moved otherwise before: those rows are replaced")
+        return [row for row in rows if row["method"] not in other]
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
         """Write rows beside the earlier ones of other points, prompts and seeds."""
@@ -96,7 +102,25 @@ def _settings_sha256(config: Config) -> str:
     text = dataclasses.asdict(config.text)
     shared = {key: value for key, value in text.items() if key not in _FREE}
     shared |= {"seed": config.seed, "particles": config.transport.particles, "trainer": config.trainer}
-    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
+    return _sha256(shared)
+
+
+def _moves(config: Config) -> dict[str, str]:
+    """Hash of how each method of a call moves, at whatever value of its knob."""
+    controls = set(config.text.controls) & set(method_names(TEXT_RULES))
+    moves = {name: _move_sha256(load_method(name)) for name in controls}
+    return moves | dict.fromkeys([config.method, *_OF_THE_METHOD], _move_sha256(config))
+
+
+def _move_sha256(method: MethodConfig) -> str:
+    knob = method.transport.knob
+    how = {key: value for key, value in dataclasses.asdict(method.transport).items() if key != "particles"}
+    budget = {key: value for key, value in dataclasses.asdict(method.budget).items() if key not in (knob, "auto")}
+    return _sha256({"method": method.method, "transport": how, "budget": budget})
+
+
+def _sha256(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _cell(value: Any) -> str:

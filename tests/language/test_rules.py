@@ -11,6 +11,7 @@ import torch
 from tests.language.tiny import KINDS, classifier, count_good, reference, values
 from vgf.config import MethodConfig
 from vgf.errors import UserError
+from vgf.language import gumbel
 from vgf.language.decoding import Sampling, decode
 from vgf.language.limits import Limits
 from vgf.language.policy import TextPolicy, Values
@@ -19,9 +20,11 @@ from vgf.language.rules import TEXT_RULES, get_text_rule
 from vgf.language.scorers import scorer
 from vgf.methods import load_method, method_names
 from vgf.transport import Budget
+from vgf.transport.kernels import svgd_direction
 
 PROMPTS = ["w1 w2 w3", "w4", "good w5 bad w6 w7"]
 METHODS = method_names(TEXT_RULES)
+DIRECTED = [name for name in METHODS if "random" in get_text_rule(load_method(name).transport.rule).options]
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +62,10 @@ def test_a_vanishing_size_moves_no_token_and_a_large_one_does(policy: TextPolicy
     assert (far.moved.tokens != far.twins.tokens).any()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *(f"{name} random" for name in DIRECTED)])
 def test_a_call_can_be_repeated_and_does_not_depend_on_the_batch(policy: TextPolicy, name: str) -> None:
-    method = _method(name)
+    name, *random = name.split()
+    method = _method(name, options=dict.fromkeys(random, True))
     prompts = policy.reference.prompts(PROMPTS)
     first = policy.move(prompts, None, 7, method).moved
     assert torch.equal(first.tokens, policy.move(prompts, None, 7, method).moved.tokens)
@@ -124,6 +128,28 @@ def test_particles_that_did_not_move_are_there_once(policy: TextPolicy) -> None:
     _, places = unmoved.best(count)
     assert torch.equal(places.sort(1).values, torch.arange(count).expand_as(places))
     assert torch.equal(unmoved.best(2 * count)[1][:, :count], places), "the others come after them"
+
+
+def test_repulsion_is_that_of_the_particles_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, seen = reference(), []
+
+    def noted(x: torch.Tensor, *rest: object, **how: object) -> torch.Tensor:
+        seen.append(x)
+        return svgd_direction(x, *rest, **how)
+
+    monkeypatch.setattr(gumbel, "svgd_direction", noted)
+    policy = TextPolicy(source, values(source), load_method("embedding"), Sampling(6))
+    policy.move(policy.batches(PROMPTS)[0], Budget(steps=2, size=1.0), 0, _method("embedding"))
+    first, second = seen
+    assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize("changes", [{"keep_best": True}, {"limits": Limits(changed=0.5)}])
+def test_particles_that_are_chosen_by_what_came_of_them_have_no_law(policy: TextPolicy, changes: dict) -> None:
+    limits = changes.pop("limits", None)
+    limited = TextPolicy(policy.reference, policy.values, policy.method, policy.sampling, limits=limits)
+    assert policy.move(policy.batches(PROMPTS)[0], None, 0, _method("hidden")).law
+    assert not limited.move(policy.batches(PROMPTS)[0], None, 0, _method("hidden", **changes)).law
 
 
 @pytest.mark.parametrize("kind", KINDS)

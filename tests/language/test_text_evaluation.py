@@ -66,6 +66,20 @@ def test_the_reference_is_its_own_twin(policy: TextPolicy, found: tuple) -> None
         )
 
 
+@pytest.mark.parametrize(("sampling", "known"), [(Sampling(6, 0.5), True), (Sampling(6, top_p=0.5), False)])
+def test_kl_is_from_the_reference_as_it_is_sampled(policy: TextPolicy, sampling: Sampling, known: bool) -> None:
+    sampled = TextPolicy(policy.reference, policy.values, policy.method, sampling)
+    points = [moving("hidden", policy.method, 1.0, 1)]
+    ((rows, _),) = evaluate(sampled, PROMPTS, points, {"gold": scorer("regex:good")}, seeds=[4], particles=4)
+    reference_rows, moved = rows[:3], rows[3:]
+    if known:
+        assert [row["kl"] for row in reference_rows] == pytest.approx([0.0] * 3, abs=1e-3)
+        assert sum(row["kl"] for row in moved) > 0
+    else:
+        assert not any("kl" in row for row in rows)
+    assert all(row["nll"] > 0 for row in rows)
+
+
 def test_more_candidates_are_never_worth_less_to_the_proxy(found: tuple) -> None:
     for prompt in range(3):
         for seed in (4, 5):

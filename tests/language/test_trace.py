@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -68,12 +69,13 @@ def test_whatever_the_tilt(size: float, seed: int, particles: int, temperature: 
     assert torch.equal(anew.tokens, traced.tokens)
 
 
-def test_a_tilt_of_nothing_reads_nothing_and_changes_nothing_in_bfloat16() -> None:
-    source = reference()
+@pytest.mark.parametrize("law", [{}, {"temperature": 0.7}, {"top_p": 0.6}])
+def test_a_tilt_of_nothing_reads_nothing_and_changes_nothing_in_bfloat16(law: dict) -> None:
+    source, sampling = reference(), replace(SAMPLING, **law)
     source.model.to(torch.bfloat16)
-    samples = decode(source, source.prompts(PROMPTS), 8, SAMPLING, 3, keep=True)
+    samples = decode(source, source.prompts(PROMPTS), 8, sampling, 3, keep=True)
     with _counted(source) as read:
-        again = decode(source, samples.prompts, 8, SAMPLING, 3, tilt=lambda t, s: s, trace=samples.trace, keep=True)
+        again = decode(source, samples.prompts, 8, sampling, 3, tilt=lambda t, s: s, trace=samples.trace, keep=True)
     assert read == []
     assert torch.equal(again.tokens, samples.tokens)
     assert torch.equal(again.log_probs, samples.log_probs)

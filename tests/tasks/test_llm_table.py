@@ -63,6 +63,28 @@ def test_another_budget_is_added_and_the_same_one_replaced(folder: Path) -> None
     assert found["random", "0.1"] == ["1.5"] * 3
 
 
+@pytest.mark.parametrize(
+    "change", [{"transport": {"step": "sign"}}, {"budget": {"steps": 2}}, {"budget": {"radius": 0.5}}]
+)
+def test_rows_of_another_move_of_the_same_name_are_replaced_and_it_is_said(
+    folder: Path, change: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder, config_of("tilt"), rows("tilt", 1.0, 3.0))
+    config = config_of()
+    for group, settings in change.items():
+        setattr(config, group, replace(getattr(config, group), **settings))
+    write(folder, config, rows("hidden", 0.2, 4.0))
+    assert stored(folder) == {("reference", "0"): ["1"] * 3, ("hidden", "0.2"): ["4"] * 3, ("tilt", "1"): ["3"] * 3}
+    assert "moved otherwise" in capsys.readouterr().out
+
+
+def test_another_value_of_the_knob_is_no_other_move(folder: Path) -> None:
+    config = config_of()
+    config.budget = replace(config.budget, size=0.3)
+    write(folder, config, rows("hidden", 0.3, 4.0))
+    assert stored(folder)["hidden", "0.1"] == ["2"] * 3
+
+
 def test_a_call_that_is_interrupted_loses_no_row(folder: Path) -> None:
     write(folder, config_of(), rows("hidden", 0.1, 5.0, prompts=1), whole=False)
     assert stored(folder)["hidden", "0.1"] == ["5", "2", "2"]

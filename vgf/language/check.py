@@ -52,6 +52,12 @@ def check_text(config: Any) -> None:
             "trainer=distill trains at a budget that is named: the judge, which budget=auto asks, is kept from "
             "training; set budget.size=..., and use budget=auto with mode=eval"
         )
+    sharper, temperature = config.text.sharper, config.text.temperature
+    if sharper is not None and "temperature" in config.text.controls and 0 < temperature <= sharper:
+        raise UserError(
+            f"text.sharper={sharper:g} is not below text.temperature={temperature:g}: the control would not sharpen; "
+            "lower it, or leave it out: text.sharper=null"
+        )
     choose("text.dtype", config.text.dtype, ("auto", "float32", "bfloat16"))
     Sampling(config.text.new_tokens, config.text.temperature, config.text.top_k, config.text.top_p)
     Limits(config.text.limits.changed, config.text.limits.nll_rise)

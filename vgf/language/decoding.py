@@ -155,11 +155,8 @@ def decode(
     last, going = prompts.ids[:, -1:].repeat_interleave(particles, 0), mask.new_ones(rows)
     with reference.at_layer(layer, change) if layer and change else contextlib.nullcontext():
         for t in range(sampling.new_tokens):
-            logits = reader.read(t, last)
-            if tilt is None:
-                scores = wide.copy_(filtered(logits, sampling))
-            else:
-                scores = filtered(tilt(t, wide.copy_(logits)), sampling)
+            scores = wide.copy_(reader.read(t, last))  # float32 from here on, with a tilt or without
+            scores = filtered(scores if tilt is None else tilt(t, scores), sampling)
             noisy = torch.add(noise.at(t), scores, out=spare) if sampling.temperature > 0 else scores
             chosen = noisy.argmax(-1)
             own = torch.log_softmax(scores, -1, out=spare).gather(-1, chosen.unsqueeze(-1)).squeeze(-1)

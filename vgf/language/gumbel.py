@@ -30,6 +30,7 @@ from vgf.errors import UserError
 from vgf.language.decoding import Samples, Sampling, Tilt, decode
 from vgf.language.heads import ValueHeads
 from vgf.language.hidden import flow
+from vgf.language.noise import Directions
 from vgf.language.reference import Reference
 from vgf.language.rewards import RewardModel
 from vgf.transport import Budget
@@ -129,14 +130,14 @@ def _climbed(
 ) -> Samples:
     """Tilt by the reward's gradient at the samples, and decode ``again``, as often as the budget's steps say."""
     table, unit = _scaled(reward)
-    noise = torch.Generator(table.device).manual_seed(seed)
+    directions = Directions(seed, samples.prompts, samples.particles, table.device)
     take, size = make_step(step), budget.size or 0.0
     moved = torch.zeros(*samples.tokens.shape, table.shape[1], device=table.device)  # A: [B, N, T, d]
     for k in range(steps := budget.steps or 0):
         _, g = reward.gradient(samples)
         if random:
-            g = torch.randn(g.shape, generator=noise, device=g.device)
-        phi = _coupled(table, samples, g, alpha) if coupled else g
+            g = directions.draw(*g.shape[2:]).view_as(g)
+        phi = _coupled(table[samples.tokens].float(), samples.mask, g, alpha) if coupled else g
         moved = _within(moved + size * take(phi.flatten(2), None, None).view_as(moved), budget.radius)
         samples = again(samples, _tilt(moved * unit, table), k + 1 < steps)
     return samples
@@ -168,7 +169,7 @@ def embedding(
     x = twin
     for _ in range(budget.steps or 0):
         _, g = reward.gradient(twins, x)
-        phi = _coupled(table, twins, g, alpha) if coupled else g
+        phi = _coupled(x, twins.mask, g, alpha) if coupled else g
         x = x + size * spread * take(phi.flatten(2), None, None).view_as(x)
         x = twin + spread * _within((x - twin) / spread, budget.radius)
     tilt = _tilt((x - twin) / spread * unit, table)
@@ -262,13 +263,15 @@ def _tilt(moved: Tensor, table: Tensor) -> Tilt:
     return lambda t, scores: scores.add_(rows[:, t] @ table.T)
 
 
-def _coupled(table: Tensor, samples: Samples, g: Tensor, alpha: float) -> Tensor:
-    """The gradient over alpha, plus SVGD's repulsion between mean embeddings: texts repel as wholes; [B, N, T, d].
+def _coupled(x: Tensor, mask: Tensor, g: Tensor, alpha: float) -> Tensor:
+    """The gradient g over alpha, plus SVGD's repulsion between mean embeddings: texts repel as wholes.
+
+    Embeddings x and gradients [B, N, T, d], mask [B, N, T] -> [B, N, T, d].
 
     Deviation from SVGD: gradients are not averaged over the kernel. Tokens at one place of different texts have nothing
     to do with each other, so their gradients are not each other's.
     """
-    weight = samples.mask.unsqueeze(-1).float()
-    pooled = (table[samples.tokens].float() * weight).sum(2) / weight.sum(2)  # [B,N,d]
+    weight = mask.unsqueeze(-1).float()
+    pooled = (x * weight).sum(2) / weight.sum(2)  # [B, N, d]
     repulsion = svgd_direction(pooled, torch.zeros_like(pooled), alpha=alpha)
     return g / alpha + repulsion.unsqueeze(2) * weight

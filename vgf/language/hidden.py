@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vgf.language.decoding import Change, Samples, Sampling, decode
 from vgf.language.heads import ValueHeads
+from vgf.language.noise import Directions
 from vgf.language.reference import Reference
 from vgf.transport import Budget, transport
 from vgf.transport.landscape import Critic
@@ -57,12 +58,12 @@ def hidden(
 def flow(heads: ValueHeads, twins: Samples, seed: int, budget: Budget, *, random: bool = False, **how: Any) -> Change:
     """What :func:`hidden` does to the state of every position of one decoding; arguments are its own."""
     batch, particles = twins.tokens.shape[:2]
-    noise = torch.Generator(heads.mean.device).manual_seed(seed)
+    directions = Directions(seed, twins.prompts, particles, heads.mean.device)
     context = torch.zeros(batch, 1, device=heads.mean.device)
 
     def change(state: Tensor) -> Tensor:  # [B*N, 1, width]
         x = heads.standardised(state[:, -1]).view(batch, particles, -1)
-        critic = _straight(x, noise) if random else lambda context, x: heads(x)
+        critic = _straight(directions.draw(x.shape[-1])) if random else lambda context, x: heads(x)
         moved = transport(
             context=context, start=x, budget=budget, critic=critic, low=float("-inf"), high=float("inf"), **how
         )
@@ -71,7 +72,6 @@ def flow(heads: ValueHeads, twins: Samples, seed: int, budget: Budget, *, random
     return change
 
 
-def _straight(x: Tensor, generator: torch.Generator) -> Critic:
-    """A value that rises along one random direction per particle."""
-    direction = torch.randn(x.shape, generator=generator, device=x.device).flatten(0, 1)
+def _straight(direction: Tensor) -> Critic:
+    """A value that rises along one direction per particle [B*N, width]."""
     return lambda context, x: (x * direction).sum(-1).unsqueeze(0)

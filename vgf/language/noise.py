@@ -1,6 +1,6 @@
-"""Gumbel noise of particles: it depends on (seed, prompt, particle) alone, not on the batch it is drawn in.
+"""Random numbers of particles: they depend on (seed, prompt, particle) alone, not on the batch they are drawn in.
 
-Every method that decodes the same prompts draws the same noise, at about a tenth of a decoding's time. So the noise of
+Every method that decodes the same prompts draws the same Gumbel noise, at about a tenth of a decoding's time. So that of
 the prompts in hand is kept with the reference, as far as it is no larger than half a gigabyte.
 """
 
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from vgf.language.reference import Prompts, Reference
 
-__all__ = ["GumbelNoise", "noise_of"]
+__all__ = ["Directions", "GumbelNoise", "noise_of"]
 
 _KEPT_NUMBERS = 2**27
+_OF_DIRECTIONS = 0x5DEECE66D  # no stream of directions is one of the noise
 
 
 class GumbelNoise:
@@ -36,11 +37,9 @@ class GumbelNoise:
         buffers: list[Tensor] | None = None,
         keep: bool = True,
     ) -> None:
-        pairs = prompts.noise_keys(seed)
-        keys = [((key * 1_000_003 + index) * 1_000_003 + n) % 2**63 for key, index in pairs for n in particles]
         self.device = prompts.ids.device
-        self.shape = (len(keys), vocabulary)
-        self._generators = [torch.Generator(self.device).manual_seed(key) for key in keys]
+        self._generators = _generators(_keys(seed, prompts, particles), self.device)
+        self.shape = (len(self._generators), vocabulary)
         self._free, self._most = buffers or [], _KEPT_NUMBERS if keep else 0
         self._kept: list[Tensor] = []
         self._drawn = 0
@@ -73,6 +72,33 @@ class GumbelNoise:
             self._free.append(numbers)
         self._drawn += 1
         return numbers
+
+
+class Directions:
+    """Standard normal numbers of B*N particles: what a control moves along in the place of gradients.
+
+    Args:
+        seed, prompts: as of :class:`GumbelNoise`.
+        particles: N.
+    """
+
+    def __init__(self, seed: int, prompts: Prompts, particles: int, device: torch.device) -> None:
+        keys = _keys(seed, prompts, range(particles))
+        self._generators = _generators([key ^ _OF_DIRECTIONS for key in keys], device)
+        self._device = device
+
+    def draw(self, *shape: int) -> Tensor:
+        """The next numbers of every particle: [B*N, *shape]."""
+        return torch.stack([torch.randn(shape, generator=one, device=self._device) for one in self._generators])
+
+
+def _keys(seed: int, prompts: Prompts, particles: range) -> list[int]:
+    pairs = prompts.noise_keys(seed)
+    return [((key * 1_000_003 + index) * 1_000_003 + n) % 2**63 for key, index in pairs for n in particles]
+
+
+def _generators(keys: list[int], device: torch.device) -> list[torch.Generator]:
+    return [torch.Generator(device).manual_seed(key) for key in keys]
 
 
 def noise_of(reference: Reference, seed: int, prompts: Prompts, particles: range) -> GumbelNoise:

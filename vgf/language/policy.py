@@ -178,11 +178,12 @@ class TextPolicy:
             return unmoved
         moved = self._moved(twins, budget, seed, method, values)
         rewards = self.score(moved, values.reward)
+        chosen = how.keep_best or self.limits != Limits()  # particle by particle, by what came of their noise
         if how.keep_best:
             moved = moved.where(rewards >= twin_rewards, twins)
             rewards = torch.maximum(rewards, twin_rewards)
         seconds = unmoved.seconds + time.perf_counter() - began
-        return Generation(moved, twins, rewards, twin_rewards, seconds, law=rule.law)
+        return Generation(moved, twins, rewards, twin_rewards, seconds, law=rule.law and not chosen)
 
     @outside_inference
     def sample(self, prompts: Prompts, budget: Budget | None, seed: int, method: MethodConfig) -> Samples:

@@ -195,22 +195,24 @@ class Reference:
             listener(tokens, log_probs, going)
 
     @torch.no_grad()
-    def log_probs(self, prompts: Prompts, tokens: Tensor, mask: Tensor) -> Tensor:
-        """log p(token | prompt, tokens before it), [B, N, T] float32, at temperature 1; zero where masked.
+    def log_probs(self, prompts: Prompts, tokens: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
+        """log p(token | prompt, tokens before it), [B, N, T] float32; zero where masked.
 
         Args:
             tokens, mask: [B, N, T].
+            temperature: of p, > 0.
         """
         particles, length = tokens.shape[1:]
         ids = torch.cat([prompts.ids.repeat_interleave(particles, 0), tokens.flatten(0, 1)], 1)  # [B*N, P+T]
         seen = torch.cat([prompts.mask.repeat_interleave(particles, 0), mask.flatten(0, 1)], 1)
         rows = max(1, _LOGITS_AT_ONCE // (length * self.embeddings.shape[0]))
         found = [
-            self._row_log_probs(i, s, length) for i, s in zip(ids.split(rows), seen.split(rows), strict=True)
-        ]  # fmt: skip
+            self._row_log_probs(i, s, length, temperature)
+            for i, s in zip(ids.split(rows), seen.split(rows), strict=True)
+        ]
         return torch.cat(found).view(tokens.shape) * mask
 
-    def _row_log_probs(self, ids: Tensor, seen: Tensor, length: int) -> Tensor:
+    def _row_log_probs(self, ids: Tensor, seen: Tensor, length: int, temperature: float) -> Tensor:
         positions = (seen.cumsum(1) - 1).clamp_min(0)
         output = self.model(
             input_ids=ids,
@@ -220,12 +222,12 @@ class Reference:
             use_cache=False,
         )
         logits, taken = output.logits[:, -length - 1 : -1], ids[:, -length:]
-        return torch.stack([_log_prob(row, tokens) for row, tokens in zip(logits, taken, strict=True)])
+        return torch.stack([_log_prob(row, tokens, temperature) for row, tokens in zip(logits, taken, strict=True)])
 
 
-def _log_prob(logits: Tensor, tokens: Tensor) -> Tensor:
+def _log_prob(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
     """log p of tokens [T] under logits [T, V]: row by row, whole batches in float32 would be memory to no purpose."""
-    return logits.float().log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    return (logits.float() / temperature).log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
 
 
 def _require_text(number: int, text: object) -> None:

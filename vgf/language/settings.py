@@ -107,5 +107,5 @@ class TextConfig:
     controls: list[str] = field(
         default_factory=lambda: ["best_of_n", "temperature", "random", "tilt", "length"]
     )  # evaluated beside the method
-    sharper: float = 0.7  # temperature of the control that only sharpens
+    sharper: float | None = None  # temperature of the control that only sharpens; null: 0.7 times temperature
     candidates: list[int] = field(default_factory=lambda: [16, 18])  # of the control best_of_n

@@ -1,7 +1,7 @@
 """Random numbers of particles: they depend on (seed, prompt, particle) alone, not on the batch they are drawn in.
 
-Every method that decodes the same prompts draws the same Gumbel noise, at about a tenth of a decoding's time. So that of
-the prompts in hand is kept with the reference, as far as it is no larger than half a gigabyte.
+Every method that decodes the same prompts draws the same Gumbel noise, at about a tenth of a decoding's time. So that
+of the prompts in hand is kept with the reference, as far as it is no larger than half a gigabyte.
 """
 
 from __future__ import annotations

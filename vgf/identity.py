@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from vgf.config import Config
 
-__all__ = ["MAY_GROW", "config_sha256", "difference", "git_revision", "identity", "vgf_version"]
+__all__ = ["MAY_GROW", "checked_out", "config_sha256", "difference", "git_revision", "identity", "vgf_version"]
 
 # Keys that shape what is trained; two calls that differ in one of them are different runs.
 _KEYS = (
@@ -85,7 +85,12 @@ def vgf_version() -> str:
 
 @functools.cache
 def git_revision() -> str | None:
-    """The commit that this code was checked out at; None for an installed package, or without git."""
+    """The commit of the code that this process runs: what :func:`checked_out` said when it was first asked."""
+    return checked_out()
+
+
+def checked_out() -> str | None:
+    """The commit that is checked out now; None for an installed package, or without git."""
     here = Path(__file__).resolve().parent
     command = ["git", "-C", str(here), "ls-files", "--error-unmatch", Path(__file__).name]
     try:  # a package that is installed inside somebody else's checkout is not of that commit

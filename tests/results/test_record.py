@@ -11,9 +11,10 @@ import yaml
 
 from tests.results.small_experiments import PILOT, SEEDS, written
 from vgf import UserError
+from vgf.results import record as recording
 from vgf.results import runner
-from vgf.results.history import history
-from vgf.results.record import record
+from vgf.results.history import Attempt, add, history, merge
+from vgf.results.record import expected_of, record
 from vgf.results.registry import read
 
 MEASURES = [
@@ -99,3 +100,48 @@ def test_settings_and_paths_are_not_kept(experiments: Path, parts: list[Path]):
     assert sorted(path.name for path in kept.iterdir()) == ["environment.txt", "eval.csv"]
     assert (kept / "environment.txt").read_text() == "python: 3\ntorch: 2\n"
     assert yaml.safe_load((experiments / "e.yaml").read_text())["expected"]["versions"] == {"python": "3", "torch": "2"}
+
+
+@pytest.fixture
+def seed_0(experiments: Path, tmp_path: Path, started: list[str]) -> Path:
+    """The folder of an experiment of one run that has ended, without its history."""
+    written(experiments, {"command": "python -m vgf.run run_dir=a"}, measures=[MEASURES[1]])
+    runner.run_missing(read, "e", tmp_path)
+    (tmp_path / "e" / "history.jsonl").unlink()
+    return tmp_path / "e"
+
+
+def test_what_failed_is_no_provenance_and_what_was_gone_on_from_is(seed_0: Path):
+    command, gone = "python -m vgf.run run_dir=a", "python -m vgf.run run_dir=gone"
+    for attempt in (
+        Attempt(gone, 130, 1000.0, "stopped for good", "2000-01-01", "Z"),
+        Attempt(command, 1, 100.0, "broken", "2000-01-01", "Y"),
+        Attempt(command, 143, 10.0, "first half", "2000-01-01", "A, 2 cores"),
+        Attempt(command, 0, 1.0, "second half", "2000-01-02", "B, 4 cores"),
+        Attempt(gone, 2, 10000.0, "broken again", "2000-01-03", "X"),
+    ):
+        add(seed_0, attempt)
+    expected, _ = expected_of(read("e"), seed_0)
+    assert (expected.commit, expected.earlier) == ("second half", ["first half"])
+    assert (expected.seconds, expected.date) == (11, "2000-01-02")
+    assert expected.machine == "A, 2 cores and B, 4 cores"
+
+
+def test_scores_made_elsewhere_are_not_of_the_machine_that_records_them(
+    experiments: Path, tmp_path: Path, started: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    written(experiments, {"command": "python -m vgf.run run_dir=a"}, measures=[MEASURES[1]])
+    monkeypatch.setattr(runner, "machine", lambda: "there, 8 cores")
+    runner.run_missing(read, "e", tmp_path)
+    monkeypatch.setattr(recording, "machine", lambda: "here, 2 cores")
+    record("e", tmp_path)
+    assert read("e").expected.machine == "there, 8 cores"  # type: ignore[union-attr]
+
+
+def test_older_lines_tell_no_machine(seed_0: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(recording, "machine", lambda: "here, 2 cores")
+    older = {"command": "python -m vgf.run run_dir=a", "status": 0, "seconds": 1.0, "commit": "c", "date": "2000-01-01"}
+    (seed_0 / "history.jsonl").write_text(json.dumps(older) + "\n")
+    assert expected_of(read("e"), seed_0)[0].machine == "here, 2 cores"
+    merge(tmp_path / "kept", history(seed_0))
+    assert (tmp_path / "kept" / "history.jsonl").read_text() == (seed_0 / "history.jsonl").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import yaml
 
 from tests.command import run_main
 from tests.results.small_experiments import PILOT, SEEDS, written
-from vgf import UserError
+from vgf import UserError, identity
 from vgf.results import runner
 from vgf.results.__main__ import main
 from vgf.results.history import history
@@ -140,6 +141,34 @@ def test_a_run_that_fails_ends_it_and_is_tried_again(experiments: Path, tmp_path
         with pytest.raises(UserError, match=r"a run of e ended with status 3: python -m vgf.run tracker=fail"):
             runner.run_missing(read, "e", tmp_path)
     assert [attempt.status for attempt in history(tmp_path / "e")] == [3, 3]
+
+
+def test_every_attempt_tells_the_commit_that_it_started_from(
+    experiments: Path, tmp_path: Path, started: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    code = tmp_path / "code"
+    code.mkdir()
+    monkeypatch.setattr(identity, "__file__", str(code / "identity.py"))
+
+    def git(*words: str) -> str:
+        whole = ["git", "-C", str(code), "-c", "user.name=n", "-c", "user.email=e", *words]
+        return subprocess.run(whole, check=True, capture_output=True, text=True).stdout.strip()
+
+    (code / "identity.py").touch()
+    git("init")
+    git("add", "identity.py")
+    git("commit", "-m", "0")
+    commits, pretend = [git("rev-parse", "HEAD")], runner._ended
+
+    def overtaken(words: list[str], folder: Path) -> int:
+        git("commit", "--allow-empty", "-m", str(len(commits)))
+        commits.append(git("rev-parse", "HEAD"))
+        return pretend(words, folder)
+
+    monkeypatch.setattr(runner, "_ended", overtaken)
+    written(experiments, PILOT, SEEDS)
+    assert runner.run_missing(read, "e", tmp_path)
+    assert [attempt.commit for attempt in history(tmp_path / "e")] == commits[:-1]
 
 
 def test_a_torn_line_of_the_history_is_left_out(tmp_path: Path):

@@ -12,15 +12,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 import vgf
 from tests.command import run_main
 from tests.serve.runs import save_text_run
 from tests.share.stand_in import Hub, serving_hub
 from vgf import Budget, UserError
+from vgf.language.adapters import adapter_path
+from vgf.language.loading import note_parts
 from vgf.rundir import RunDirectory, read_config
 from vgf.scoring import score_run
 from vgf.share.folder import SUFFIXES
+from vgf.share.paths import without_paths
 from vgf.share.pull import check_folder
 
 pytest.importorskip("huggingface_hub")
@@ -41,6 +45,30 @@ def text_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_text_run(tmp_path_factory.mktemp("text"))
 
 
+@pytest.fixture
+def private_run(text_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A language run whose parts name one another by paths of this machine."""
+    folder = tmp_path / "private"
+    shutil.copytree(text_run.parent, folder)
+    run = folder / "run"
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace(str(text_run.parent), str(folder)))
+    learned = {"data": str(folder / "pairs.jsonl"), "model": str(folder / "base"), "columns": {}, "accuracy": 0.9}
+    (folder / "reward" / "reward.json").write_text(json.dumps(learned))
+    settings = json.loads((folder / "reward" / "config.json").read_text())
+    (folder / "reward" / "config.json").write_text(json.dumps(settings | {"_name_or_path": str(folder / "base")}))
+    facts = {
+        "reference": str(folder / "model"),
+        "reward": str(folder / "reward"),
+        "gold": f"{folder}/my judge, 88.0% of 50 held-out pairs ranked right",
+        "second": ["owner/name", {"trained on": f"pairs of {folder}/pairs.jsonl, in part"}],
+    }
+    note_parts(run, proxy=str(folder / "reward"), reward_path=str(folder / "reward"), facts=facts)
+    note_parts(run, gold=str(folder / "my judge"), second="vader", warnings=["x" * 5000, f"--at={folder}/home/y"])
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    return run
+
+
 def dry(run: Path, folder: Path, *more: str) -> Path:
     status, output = run_main(["push", str(run), "me/tiny", "--dry-run", str(folder), *more])
     assert status == 0, output
@@ -56,6 +84,61 @@ def test_only_plain_files_leave_and_no_path_of_this_machine(tiny_run: Path, tmp_
     assert not any("training" in name for name in names)
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["data"]["folder"], config["run_dir"]) == ("~/.cache/vgf/data", f"runs/{tiny_run.name}")
+
+
+def test_no_part_of_a_text_run_says_where_another_one_was(private_run: Path, tmp_path: Path) -> None:
+    folder = dry(private_run, tmp_path / "out", "--with-reference")
+    leaks = [file for file in folder.rglob("*") if file.is_file() and str(tmp_path).encode() in file.read_bytes()]
+    assert leaks == []
+    parts = json.loads((folder / "text.json").read_text())
+    assert parts == parts | {
+        "proxy": "reward", "reward_path": "reward", "reference": "reference", "gold": "my judge", "second": "vader",
+        "facts": {
+            "reference": "model",
+            "reward": "reward",
+            "gold": "my judge, 88.0% of 50 held-out pairs ranked right",
+            "second": ["owner/name", {"trained on": "pairs of pairs.jsonl, in part"}],
+        },
+        "warnings": ["x" * 5000, "--at=~/y"],
+    }  # fmt: skip
+    learned = json.loads((folder / "reward" / "reward.json").read_text())
+    assert learned == {"data": "pairs.jsonl", "model": "base", "columns": {}, "accuracy": 0.9}
+    expected = vgf.load(private_run).generate(PROMPTS, budget=Budget(size=0.3), seed=1)
+    assert check_folder(folder, "me/x")
+    shutil.move(private_run.parent, tmp_path / "elsewhere")
+    assert vgf.load(folder).generate(PROMPTS, budget=Budget(size=0.3), seed=1) == expected
+
+
+def test_an_adapter_is_of_the_reference_that_goes_along(private_run: Path, tmp_path: Path) -> None:
+    adapter = adapter_path(private_run)
+    adapter.mkdir(parents=True)
+    save_file({"a": torch.zeros(1)}, adapter / "adapter_model.safetensors")
+    settings = {"r": 4, "base_model_name_or_path": str(private_run.parent / "model")}
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    folder = dry(private_run, tmp_path / "out", "--with-reference")
+    pushed = json.loads((adapter_path(folder) / "adapter_config.json").read_text())
+    assert pushed == {"r": 4, "base_model_name_or_path": "reference"}
+
+
+def test_a_reward_that_is_a_function_keeps_its_name(private_run: Path, tmp_path: Path) -> None:
+    note_parts(private_run, proxy="regex:good, /bad/", reward_path=None)
+    folder = dry(private_run, tmp_path / "out", "--with-reference")
+    assert json.loads((folder / "text.json").read_text())["proxy"] == "regex:good, /bad/"
+
+
+@pytest.mark.parametrize(
+    "text", ["owner/name", "vader", "1/2 of it", "regex:a/b", "/", ".", "~no-such-user/x y\0", "", None, 3]
+)
+def test_what_is_no_path_stays(text: object) -> None:
+    assert without_paths(text) == text
+
+
+def test_settings_that_cannot_be_read_are_one_line(private_run: Path, tmp_path: Path) -> None:
+    (private_run.parent / "reward" / "reward.json").write_text("{")
+    status, output = run_main(
+        ["push", str(private_run), "me/x", "--dry-run", str(tmp_path / "out"), "--with-reference"]
+    )
+    assert (status, "reward.json cannot be read" in output, output.count("\n")) == (2, True, 0), output
 
 
 def test_a_budget_that_was_chosen_is_pushed_as_it_acts_and_the_machine_stays(tiny_run: Path, tmp_path: Path) -> None:

@@ -87,8 +87,8 @@ class Expected:
 
     Attributes:
         commit: of the code that ran; date: of the last run; earlier: commits of other runs.
-        machine: processor and cores.
-        seconds: wall time of all runs; null where it was not kept.
+        machine: processor and cores; several with "and" between them.
+        seconds: wall time of all runs, without attempts that failed; null where it was not kept.
         versions: package -> version.
         chosen: method -> budget that the pilot chose.
         values: measure -> value and the ends of its 95 % interval.

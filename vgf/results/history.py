@@ -9,21 +9,30 @@ from pathlib import Path
 
 from vgf.files import atomic_write_text
 from vgf.results.grid import OneRun
+from vgf.speed import cores, processor
 
-__all__ = ["Attempt", "add", "finished", "history", "merge"]
+__all__ = ["Attempt", "add", "finished", "history", "machine", "merge", "that_counts"]
 
 _FILE = "history.jsonl"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A command that was started, and how it ended."""
+    """A command that was started, and how it ended.
+
+    Attributes:
+        status: of the process; a shell's 128 + signal, or a negative number, where a signal ended it.
+        seconds: wall time.
+        commit: checked out when it was started; date: when it ended.
+        machine: as :func:`machine`; None in lines that older versions wrote.
+    """
 
     command: str
     status: int
     seconds: float
     commit: str
     date: str
+    machine: str | None = None
 
 
 def history(folder: Path) -> list[Attempt]:
@@ -51,6 +60,22 @@ def merge(folder: Path, attempts: Iterable[Attempt]) -> None:
     atomic_write_text(folder / _FILE, "".join(map(_line, both)))
 
 
+def that_counts(attempts: Iterable[Attempt]) -> list[Attempt]:
+    """Attempts that finished runs were made by: those that ended well, and those that were stopped and gone on from."""
+    attempts = list(attempts)
+    done = {attempt.command for attempt in attempts if attempt.status == 0}
+    return [each for each in attempts if each.status == 0 or (_was_stopped(each) and each.command in done)]
+
+
+def _was_stopped(attempt: Attempt) -> bool:
+    return attempt.status < 0 or attempt.status > 128
+
+
+def machine() -> str:
+    """Processor and number of cores here, nothing that names the machine."""
+    return f"{processor()}, {len(cores())} cores"
+
+
 def finished(runs: Sequence[OneRun], folder: Path) -> list[OneRun]:
     """Runs whose command has ended well."""
     done = {attempt.command for attempt in history(folder) if attempt.status == 0}
@@ -58,4 +83,4 @@ def finished(runs: Sequence[OneRun], folder: Path) -> list[OneRun]:
 
 
 def _line(attempt: Attempt) -> str:
-    return json.dumps(asdict(attempt)) + "\n"
+    return json.dumps({name: value for name, value in asdict(attempt).items() if value is not None}) + "\n"

@@ -16,14 +16,13 @@ from pathlib import Path
 from vgf.errors import UserError
 from vgf.results.experiment import Expected, Experiment
 from vgf.results.grid import OneRun, runs_of
-from vgf.results.history import history
+from vgf.results.history import history, machine, that_counts
 from vgf.results.keep import VERSIONS, keep
 from vgf.results.measure import measured
 from vgf.results.registry import path_of, read, write_expected
 from vgf.results.runner import chosen_here, missing
-from vgf.speed import cores, processor
 
-__all__ = ["expected_of", "machine", "record"]
+__all__ = ["expected_of", "record"]
 
 
 def record(name: str, root: Path) -> str:
@@ -73,13 +72,15 @@ def expected_of(experiment: Experiment, folder: Path) -> tuple[Expected, dict[st
     numbers, reasons = measured(experiment, folder, chosen)
     if not numbers:
         raise UserError(f"{folder} holds no number of {experiment.name}: {next(iter(reasons.values()), 'no measures')}")
-    attempts = history(folder)
-    facts = _environment(folder, runs_of(experiment, chosen))
+    attempts = that_counts(history(folder))
+    last = next((attempt for attempt in reversed(attempts) if attempt.status == 0), None)
+    facts, here = _environment(folder, runs_of(experiment, chosen)), machine()
+    commit = last.commit if last else facts.get("commit", "unknown")
     return Expected(
-        commit=attempts[-1].commit if attempts else facts.get("commit", "unknown"),
-        earlier=[commit for commit in dict.fromkeys(each.commit for each in attempts) if commit != attempts[-1].commit],
-        date=attempts[-1].date if attempts else datetime.datetime.now(datetime.UTC).date().isoformat(),
-        machine=machine(),
+        commit=commit,
+        earlier=[other for other in dict.fromkeys(attempt.commit for attempt in attempts) if other != commit],
+        date=last.date if last else datetime.datetime.now(datetime.UTC).date().isoformat(),
+        machine=" and ".join(dict.fromkeys(attempt.machine or here for attempt in attempts)) or here,
         seconds=round(sum(attempt.seconds for attempt in attempts)) if attempts else None,
         versions={package: facts[package] for package in VERSIONS if package in facts},
         chosen=chosen,
@@ -99,8 +100,3 @@ def _environment(folder: Path, runs: Sequence[OneRun]) -> dict[str, str]:
             lines = path.read_text().splitlines()
             return dict(line.split(": ", 1) for line in lines if ": " in line)
     return {}
-
-
-def machine() -> str:
-    """Processor and number of cores, nothing that names the machine."""
-    return f"{processor()}, {len(cores())} cores"

@@ -1,7 +1,7 @@
 """Runs what an experiment has not run yet, one run after another; the same call goes on after an interruption.
 
 ROOT/NAME/FOLDER/          the run directories of experiment NAME; its commands are started in ROOT/NAME
-ROOT/NAME/history.jsonl    a line for every command that was started and ended: status, seconds, commit
+ROOT/NAME/history.jsonl    a line for every command that was started and ended: status, seconds, commit, machine
 ROOT/NAME/chosen.json      budgets that the pilot chose here
 """
 
@@ -20,12 +20,12 @@ from pathlib import Path
 
 from vgf.errors import UserError, did_you_mean
 from vgf.files import atomic_write_text
-from vgf.identity import git_revision
+from vgf.identity import checked_out
 from vgf.interrupt import Terminated
 from vgf.results.choose import choose
 from vgf.results.experiment import Experiment
 from vgf.results.grid import OneRun, runs_of
-from vgf.results.history import Attempt, add, finished, history
+from vgf.results.history import Attempt, add, finished, history, machine
 
 __all__ = ["chosen_here", "missing", "run_missing", "running_arguments", "state"]
 
@@ -178,13 +178,13 @@ def _start(run: OneRun, folder: Path, said: str) -> None:
     if run.copy is not None:
         _copied(run.copy, folder, folder / run.folder)
     print(f"{said}: {run.command}", flush=True)
-    begun, status = time.monotonic(), 130
+    begun, status, commit = time.monotonic(), 130, checked_out() or "unknown"  # another may be when it has ended
     try:
         status = _ended([sys.executable, "-m", "vgf.run", *run.arguments], folder)
     finally:
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         seconds = round(time.monotonic() - begun, 1)
-        add(folder, Attempt(run.command, status, seconds, git_revision() or "unknown", today))
+        add(folder, Attempt(run.command, status, seconds, commit, today, machine()))
     if status:
         raise UserError(f"a run of {said.split(',')[0]} ended with status {status}: {run.command}")
 

@@ -19,6 +19,7 @@ from vgf.language.loading import heads_path, text_json
 from vgf.language.models import find_model
 from vgf.rundir import as_chosen, read_config
 from vgf.share.card import model_card
+from vgf.share.paths import last_part, without_home, without_paths
 
 __all__ = ["SUFFIXES", "fill_folder"]
 
@@ -27,6 +28,7 @@ _TEXTS = (
     "eval.csv", "evaluations.json", "offline.csv", "samples.json", "auto_budget.json", "scale.json", "report.html",
 )  # fmt: skip
 _OF_MACHINE = ("tracker", "device", "threads", "data.processes", "eval.processes")  # whoever pulls has their own
+_BASES = ("_name_or_path", "name_or_path", "base_model_name_or_path")  # where transformers and PEFT keep paths
 _MODEL = ("*.safetensors", "*.json")  # of a folder that transformers has saved; pickles and code stay behind
 
 
@@ -64,10 +66,10 @@ def fill_folder(run_dir: Path, target: Path, *, repo: str, licence: str, with_re
         atomic_write_text(target / "config.yaml", _without_machine(config))
         for name in _TEXTS:
             if (run_dir / name).is_file():
-                atomic_write_text(target / name, _without_home((run_dir / name).read_text(encoding="utf-8")))
+                atomic_write_text(target / name, without_home((run_dir / name).read_text(encoding="utf-8")))
         if (run_dir / "curve.png").is_file():
             shutil.copyfile(run_dir / "curve.png", target / "curve.png")
-        atomic_write_text(target / "README.md", _without_home(model_card(run_dir, config, repo, licence)))
+        atomic_write_text(target / "README.md", without_home(model_card(run_dir, config, repo, licence)))
     return config
 
 
@@ -86,22 +88,23 @@ def _text_parts(run_dir: Path, config: Config, target: Path) -> Config:
             copy = target / path.relative_to(run_dir)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
-    parts: dict[str, Any] = json.loads(text_json(run_dir).read_text())
-    if parts["reward_path"] is not None:
+    text, parts = config.text, _object(text_json(run_dir))
+    pushed = without_paths(parts)
+    if _is_local(text.model):
+        _copy_model(find_model(text.model, Path(text.cache).expanduser()), target / "reference", "text.model")
+        text = replace(text, model="reference")
+    if parts["reward_path"] is None:
+        pushed["proxy"] = parts["proxy"]  # a function's name, by which it is found: a pattern may look like a path
+    else:
         _copy_model(run_dir / parts["reward_path"], target / "reward", "the run's reward")
-        parts |= {"reward_path": "reward"}
-    text = config.text
-    if parts["reward_path"] is not None:
         text = replace(text, reward=replace(text.reward, path="reward"))
+        pushed["reward_path"] = "reward"
     if adapter_path(run_dir).is_dir():
         _copy_model(adapter_path(run_dir), target / adapter_path(Path()), "the run's adapter", text.model)
     if text.adapter is not None:
         _copy_model(Path(text.adapter).expanduser(), target / "adapter", "text.adapter", text.model)
         text = replace(text, adapter="adapter")
-    if _is_local(text.model):
-        _copy_model(find_model(text.model, Path(text.cache).expanduser()), target / "reference", "text.model")
-        text = replace(text, model="reference")
-    atomic_write_text(target / "text.json", json.dumps(parts | {"reference": text.model}, indent=2) + "\n")
+    atomic_write_text(target / "text.json", json.dumps(pushed | {"reference": text.model}, indent=2) + "\n")
     return replace(config, text=text)
 
 
@@ -117,12 +120,27 @@ def _copy_model(source: Path, target: Path, what: str, base: str | None = None) 
         raise UserError(f"{what} ({source}) has no safetensors weights; nothing else is pushed")
     target.mkdir(parents=True)
     for file in files:
-        shutil.copyfile(file, target / file.name)
-    settings = target / "adapter_config.json"
-    if base is not None and settings.is_file():
-        atomic_write_text(
-            settings, json.dumps(json.loads(settings.read_text()) | {"base_model_name_or_path": base}, indent=2)
-        )
+        if file.name == "reward.json" or file.name.endswith("config.json"):
+            settings = _object(file)
+            pushed = without_paths(settings) if file.name == "reward.json" else settings | _bases(settings, base)
+            atomic_write_text(target / file.name, json.dumps(pushed, indent=2) + "\n")
+        else:
+            shutil.copyfile(file, target / file.name)
+
+
+def _bases(settings: dict[str, Any], base: str | None) -> dict[str, str]:
+    """What settings of transformers or PEFT call the model they come from."""
+    return {key: base or last_part(settings[key]) for key in _BASES if isinstance(settings.get(key), str)}
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error}); restore it from a copy") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no settings; restore it from a copy")
+    return found
 
 
 def _without_machine(config: Config) -> str:
@@ -139,24 +157,13 @@ def _without_machine(config: Config) -> str:
 
 def _without_paths(config: Config, run_dir: Path) -> Config:
     """The configuration with this machine's folders at their defaults, and files by their names alone."""
-    text = replace(config.text, cache="~/.cache/vgf", prompts=_name(config.text.prompts))
+    text = replace(config.text, cache="~/.cache/vgf", prompts=last_part(config.text.prompts))
     for reward in ("reward", "gold", "second"):
         settings = getattr(text, reward)
         if settings is not None:
-            path = None if settings.path is None else _name(settings.path)
-            own = replace(settings, path=path, data=_name(settings.data), model=_name(settings.model))
+            path = None if settings.path is None else last_part(settings.path)
+            own = replace(settings, path=path, data=last_part(settings.data), model=last_part(settings.model))
             text = replace(text, **{reward: own})
-    data = replace(config.data, folder="~/.cache/vgf/data", path=config.data.path and _name(config.data.path))
-    init = config.init and _name(config.init)
+    data = replace(config.data, folder="~/.cache/vgf/data", path=config.data.path and last_part(config.data.path))
+    init = config.init and last_part(config.init)
     return replace(config, run_dir=f"runs/{run_dir.resolve().name}", run=None, init=init, data=data, text=text)
-
-
-def _name(path: str) -> str:
-    """The last part of a path of this machine; anything else as it is."""
-    local = Path(path).expanduser()
-    return local.name if local.is_absolute() or local.exists() else path
-
-
-def _without_home(text: str) -> str:
-    home = str(Path.home())
-    return text.replace(f"{home}/", "~/") if len(home) > 1 else text

@@ -11,6 +11,7 @@ own first blocks, the judge a MiniLM trained on other reviews, the second judge 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,7 +93,7 @@ def _note(config: Config, problem: TextProblem, run: RunDirectory) -> None:
 
 
 def prepare(config: Config, device: torch.device) -> TextProblem:
-    """Find or make reference, rewards and prompts.
+    """Find or make reference, rewards and prompts; no prompt is both learned from and held out.
 
     Raises:
         UserError: something cannot be had, does not fit, or lacks columns.
@@ -135,18 +136,28 @@ def _uses_reviews(config: Config) -> bool:
 
 
 def _prompts(config: Config, parts: Mapping[str, Reviews], reward: Any) -> tuple[list[str], list[str] | None]:
-    """All prompts, and the good completion of each where the data set has one."""
+    """All prompts, each once, and the good completion of each where the data set has one."""
     text = config.text
     if text.prompts == "reward":
         if getattr(reward, "make_prompts", None) is None:
             raise UserError(f"text.prompts=reward: text.reward.model={text.reward.model} makes no prompts of its own")
         made = reward.make_prompts(text.heads.prompts + text.held_out, config.seed)
-        return list(dict.fromkeys(made)), None  # no task is both learned from and held out
+        return list(dict.fromkeys(made)), None
     if text.prompts == "reviews":
         return openings(parts["prompts"], text.heads.prompts + text.held_out, text.opening), None
     columns = ("prompt", "completion") if "completion" in text.columns else ("prompt",)
-    rows = read_texts(text.prompts, columns, columns=text.columns, split=text.split)
+    rows = _one_a_prompt(text.prompts, read_texts(text.prompts, columns, columns=text.columns, split=text.split))
     return [row["prompt"] for row in rows], [row["completion"] for row in rows] if len(columns) == 2 else None
+
+
+def _one_a_prompt(source: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first row of each prompt."""
+    first: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        first.setdefault(row["prompt"], row)
+    if left_out := len(rows) - len(first):
+        print(f"{source}: {left_out} of {len(rows)} rows repeat a prompt and are left out", file=sys.stderr)
+    return list(first.values())
 
 
 def _probe(config: Config, problem: TextProblem) -> list[str]:

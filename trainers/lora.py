@@ -37,6 +37,7 @@ __all__ = [
 ]  # fmt: skip
 
 SEED_OFFSET = 15_485_863  # noise of training is neither an evaluation's nor that of the value heads' samples
+_MEASURED_OFFSET = 32_452_843  # an adapter is not measured on the noise that it was fitted to
 
 
 def trainable(config: Config, device: torch.device) -> Any:
@@ -206,9 +207,10 @@ def _publish(
     rows = before["metrics"] if before else [{"step": 0} | _measured(config, problem, problem.reference, name)]
     row = {"step": done} | _measured(config, problem, adapted, name)
     row |= {f"{name}/{key}": value for key, value in metrics.items()}
+    distance = f", KL {row[f'{name}/kl']:.2f} nats" if f"{name}/kl" in row else ""
     print(
         f"{name}, round {done}: proxy {rows[0][f'{name}/proxy']:.2f} -> {row[f'{name}/proxy']:.2f}, "
-        f"NLL {rows[0][f'{name}/nll']:.2f} -> {row[f'{name}/nll']:.2f}, KL {row[f'{name}/kl']:.2f} nats"
+        f"NLL {rows[0][f'{name}/nll']:.2f} -> {row[f'{name}/nll']:.2f}{distance}"
     )
     try:
         value.fit(config, replace(problem, reference=adapted), RunDirectory(folder))
@@ -221,18 +223,17 @@ def _publish(
 
 
 def _measured(config: Config, problem: TextProblem, adapted: Reference, name: str) -> dict[str, float]:
-    """Proxy, NLL a token and KL a completion of a model's own samples, both under the original reference."""
-    policy = policy_on(adapted, config, problem)
-    proxy, log_p, log_q, tokens = [], 0.0, 0.0, 0
+    """Proxy of a model's own samples; NLL a token under the original reference, KL a completion from its own samples."""
+    policy, read = policy_on(adapted, config, problem), problem.reference.log_probs
+    sampling, proxy, nll, kl, tokens = policy.sampling, [], 0.0, 0.0, 0
     for batch in policy.batches(problem.train_prompts[: config.text.finetune.measured]):
-        samples = policy.samples(batch, config.transport.particles, config.seed + SEED_OFFSET)
+        samples = policy.samples(batch, config.transport.particles, config.seed + _MEASURED_OFFSET)
         proxy.append(policy.score(samples, problem.reward).flatten())
-        log_p += float(problem.reference.log_probs(batch, samples.tokens, samples.mask).sum())
-        log_q += float(samples.log_probs.sum())
+        nll -= float(read(batch, samples.tokens, samples.mask).sum())
+        if sampling.is_whole:
+            log_p = read(batch, samples.tokens, samples.mask, sampling.temperature)
+            kl += float((samples.log_probs - log_p).sum())
         tokens += int(samples.mask.sum())
     scores = torch.cat(proxy)
-    return {
-        f"{name}/proxy": float(scores.mean()),
-        f"{name}/nll": -log_p / tokens,
-        f"{name}/kl": (log_q - log_p) / len(scores),
-    }
+    found = {f"{name}/proxy": float(scores.mean()), f"{name}/nll": nll / tokens}
+    return found | ({f"{name}/kl": kl / len(scores)} if sampling.is_whole else {})

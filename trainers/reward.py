@@ -4,8 +4,8 @@
 
 Any AutoModelForSequenceClassification will do. ``layers=K`` keeps the first K blocks of a causal model, so that a
 reward built on the reference shares its tokenizer and embeddings, and its gradient is exact at the reference's tokens.
-Texts are tokenised here, as :class:`vgf.language.rewards.RewardModel` will read them (TRL would append an end token
-that no unfinished completion has).
+Texts are tokenised and cut here, as :class:`vgf.language.rewards.RewardModel` will read them (TRL would append an end
+token that no unfinished completion has).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from vgf.errors import UserError
 from vgf.language.hub import extra
 from vgf.language.reference import blocks_of
+from vgf.language.rewards import token_ids
 from vgf.language.settings import RewardConfig
 from vgf.trainers.watched import SETTINGS, train_watched
 
@@ -107,7 +108,7 @@ def _lora(rank: int | None) -> Any:
 
 def _tokenised(tokenizer: Any, pairs: Pairs, longest: int) -> Any:
     def ids(row: Mapping[str, str], answer: str) -> list[int]:
-        return list(tokenizer(row.get("prompt", "") + row[answer])["input_ids"])[-longest:]
+        return token_ids(tokenizer, row.get("prompt", "") + row[answer], longest)
 
     rows = [{"chosen_ids": ids(row, "chosen"), "rejected_ids": ids(row, "rejected")} for row in pairs]
     return extra("datasets").Dataset.from_list(rows)

@@ -28,6 +28,20 @@ def test_texts_tokens_and_embeddings_score_the_same(kind: str) -> None:
     assert (g[read].abs().sum(-1) > 0).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_that_is_too_long_is_cut_the_same_as_text_and_as_embeddings(kind: str) -> None:
+    source, reward = reference(kind), classifier(kind)
+    samples = decode(source, source.prompts(PROMPTS), 4, Sampling(6), seed=0)
+    texts = source.texts(samples.tokens.flatten(0, 1), samples.mask.flatten(0, 1))
+    whole, _ = reward.gradient(samples)
+    reward.max_length = 4
+    by_text = torch.tensor(reward([p + " " for p in PROMPTS for _ in range(4)], texts)).view(3, 4)
+    by_token, g = reward.gradient(samples)
+    torch.testing.assert_close(by_text, by_token, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(by_token, whole, atol=1e-3)
+    assert ((g != 0).any(-1).sum(-1) <= 3).all(), "the first of the four tokens is the prompt's"
+
+
 def test_the_gradient_is_the_derivative() -> None:
     source, reward = reference(), classifier()
     reward.model.double()

@@ -139,7 +139,7 @@ TALK = "\n\nHuman: Hello\n\nAssistant: Hi.\n\nHuman: Why?\n\nAssistant:"
 
 
 def test_a_dialogue_is_split_at_the_last_common_turn() -> None:
-    assert split_dialogue(f"{TALK} Because.", f"{TALK} Beats me.") == (TALK, "Because.", "Beats me.")
+    assert split_dialogue(f"{TALK} Because.", f"{TALK} Beats me.") == (TALK, " Because.", " Beats me.")
     longer = f"{TALK} Because.\n\nHuman: Oh\n\nAssistant: Yes"
     assert split_dialogue(f"{TALK} Because.", longer)[0] == TALK
     with pytest.raises(UserError, match="share no prompt"):
@@ -151,8 +151,8 @@ ANSWER = st.text(st.characters(codec="ascii", exclude_characters=":"), min_size=
 
 @given(ANSWER, ANSWER)
 def test_a_split_dialogue_can_be_put_together_again(chosen: str, rejected: str) -> None:
-    prompt, first, second = split_dialogue(f"{TALK} {chosen}", f"{TALK} {rejected}")
-    assert (f"{prompt} {first}", f"{prompt} {second}") == (f"{TALK} {chosen}", f"{TALK} {rejected}")
+    prompt, first, second = split_dialogue(f"{TALK} {chosen}\n", f"{TALK} {rejected} ")
+    assert (prompt + first, prompt + second) == (f"{TALK} {chosen}", f"{TALK} {rejected}")
 
 
 COMPARISON = {
@@ -163,7 +163,7 @@ COMPARISON = {
 CHAT = [{"role": "user", "content": "Why?"}]
 PAIR_LAYOUTS = [
     ({"prompt": "p", "chosen": "c", "rejected": "r", "more": 1}, ("p", "c", "r")),
-    ({"chosen": f"{TALK} Because.", "rejected": f"{TALK} No."}, (TALK, "Because.", "No.")),
+    ({"chosen": f"{TALK} Because.", "rejected": f"{TALK} No."}, (TALK, " Because.", " No.")),
     (COMPARISON, ("SUBREDDIT: r/tea\n\nTITLE: Help\n\nPOST: It is cold.\n\nTL;DR:", "Tea is cold.", "Cold.")),
     (
         {
@@ -213,9 +213,10 @@ def test_labels_become_numbers(tmp_path: Path, label: Any, expected: int) -> Non
 
 
 def test_unusable_rows_are_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = [{"prompt": "p", "chosen": c, "rejected": r} for c, r in [("a", "b"), ("", "b"), (None, "b"), ("a", "a")]]
+    answers = [("a", "b"), ("", "b"), (None, "b"), ("a", "a"), (" a", "a\n")]
+    lines = [{"prompt": "p", "chosen": chosen, "rejected": rejected} for chosen, rejected in answers]
     assert len(read_texts(_file(tmp_path, *lines), SCHEMAS["pairs"])) == 1
-    assert "3 of 4 rows are empty or undecided" in capsys.readouterr().err
+    assert "4 of 5 rows are empty or undecided" in capsys.readouterr().err
 
 
 BAD_ROWS = [

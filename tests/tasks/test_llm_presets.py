@@ -165,7 +165,7 @@ def test_a_part_that_is_not_there_is_one_line(files: Path) -> None:
 
 def test_any_answer_of_a_dialogue_can_be_the_completion(files: Path) -> None:
     rows = read_texts(str(files / "hh.jsonl"), SCHEMAS["completions"], columns={"completion": "rejected"})
-    assert [row["prompt"] + " " + row["completion"] for row in rows] == [row["rejected"] for row in ROWS["hh"]]
+    assert [row["prompt"] + row["completion"] for row in rows] == [row["rejected"] for row in ROWS["hh"]]
     with pytest.raises(UserError, match="no column 'answer'"):
         read_texts(str(files / "hh.jsonl"), SCHEMAS["completions"], columns={"completion": "answer"})
 

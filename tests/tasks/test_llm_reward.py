@@ -198,6 +198,20 @@ def test_bad_input_is_one_line(files: Path, tmp_path: Path, wrong: str, message:
     assert message in output.splitlines()[-1]
 
 
+def test_a_prompt_that_is_there_several_times_is_taken_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, config = tmp_path / "prompts.jsonl", Config()
+    rows = [{"prompt": f"p{n % 3}", "completion": f"c{n}"} for n in range(5)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config.text.prompts = str(file)
+    assert _prompts(config, {}, None) == (["p0", "p1", "p2"], None)
+    config.text.columns = {"completion": "completion"}
+    assert _prompts(config, {}, None) == (["p0", "p1", "p2"], ["c0", "c1", "c2"]), "with the first one's answer"
+    assert capsys.readouterr().err.splitlines()[-1] == f"{file}: 2 of 5 rows repeat a prompt and are left out"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
+    assert _prompts(config, {}, None) == (["p0", "p1", "p2"], ["c0", "c1", "c2"])
+    assert "repeat a prompt" not in capsys.readouterr().err
+
+
 def test_prompts_that_the_reward_makes(files: Path, tmp_path: Path) -> None:
     def make(count: int, seed: int) -> list[str]:
         return [f"{seed}: {n // 2}" for n in range(count)]  # every task twice

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small_text import CPU, save_model, text_config, text_problem
 
 from vgf.config import Config
@@ -17,6 +18,7 @@ from vgf.errors import UserError
 from vgf.language.adapters import adapted_reference, adapter_facts, adapter_path, round_folder, save_adapter
 from vgf.language.decoding import Sampling, decode
 from vgf.language.loading import load_heads, open_reference
+from vgf.language.policy import TextPolicy
 from vgf.language.reference import Reference
 from vgf.rundir import RunDirectory
 from vgf.trainers import distill, dpo, grpo, lora, value
@@ -49,6 +51,17 @@ def _logits(reference: Reference) -> torch.Tensor:
     with torch.no_grad():
         logits: torch.Tensor = reference.model(input_ids=prompts.ids, attention_mask=prompts.mask.long()).logits
     return logits
+
+
+@pytest.mark.parametrize(("law", "known"), [({"temperature": 0.5}, True), ({"top_p": 0.9}, False)])
+def test_the_reference_has_no_kl_from_itself_as_it_is_sampled(model: Path, law: dict[str, float], known: bool) -> None:
+    config = text_config(model)
+    config.text = replace(config.text, **law)
+    problem = text_problem(config)
+    measured = lora._measured(config, problem, problem.reference, "distill")
+    assert ("distill/kl" in measured) == known
+    assert measured.get("distill/kl", 0.0) == pytest.approx(0.0, abs=1e-4)
+    assert measured["distill/nll"] > 0
 
 
 @pytest.mark.parametrize(
@@ -137,10 +150,29 @@ def test_the_sum_of_weights_and_adapter_is_rounded_once(tmp_path: Path, model: P
     save_adapter(tmp_path, changed, {})
     wanted = changed.merge_and_unload()
     config.text.dtype = "bfloat16"
-    found = adapted_reference(config, tmp_path, CPU).model
+    trained = adapted_reference(config, tmp_path, CPU).model
+    config.text.adapter = str(tmp_path)
+    given = open_reference(config, CPU).model
     name = "model.layers.0.mlp.up_proj.weight"
     assert not torch.equal(wanted.get_parameter(name), exact.get_parameter(name))
-    assert torch.equal(found.get_parameter(name), wanted.get_parameter(name).bfloat16())
+    for found in (trained, given):
+        assert torch.equal(found.get_parameter(name), wanted.get_parameter(name).bfloat16())
+
+
+def test_an_adapter_that_does_not_fit_is_one_line(tmp_path: Path, model: Path) -> None:
+    config = text_config(model)
+    changed = peft.get_peft_model(open_reference(config, CPU).model, lora.lora_config(config))
+    save_adapter(tmp_path, changed, {})
+    file = tmp_path / "adapter_model.safetensors"
+    wider = {name: torch.cat([weight, weight], -1) for name, weight in load_file(file).items()}
+    save_file(wider, file, {"format": "pt"})
+    with pytest.raises(UserError, match=r"cannot be put on .*: size mismatch for \S+lora_A") as trained:
+        adapted_reference(config, tmp_path, CPU)
+    config.text.adapter = str(tmp_path)
+    with pytest.raises(UserError) as given:
+        open_reference(config, CPU)
+    assert str(given.value) == str(trained.value)
+    assert "\n" not in str(given.value)
 
 
 def test_finished_rounds_are_not_trained_again_and_further_ones_go_on(
@@ -218,6 +250,23 @@ def test_dpo_sees_the_decoded_tokens_and_no_end_token(tmp_path: Path, model: Pat
             learnt = batch["input_ids"][place][batch["completion_mask"][place].bool()].tolist()
             assert learnt == row[f"decoded_{name}_ids"]
     assert all(row["decoded_chosen_ids"].count(3) > row["decoded_rejected_ids"].count(3) for row in rows)
+
+
+def test_an_adapter_is_not_measured_on_the_noise_it_was_fitted_to(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, seeds = text_config(model), []
+    problem, whole = text_problem(config), TextPolicy.samples
+
+    def samples(self: TextPolicy, batch: Any, particles: int, seed: int) -> Any:
+        seeds.append(seed)
+        return whole(self, batch, particles, seed)
+
+    monkeypatch.setattr(TextPolicy, "samples", samples)
+    dpo._pairs(config, problem)
+    fitted = set(seeds)
+    seeds.clear()
+    lora._measured(config, problem, problem.reference, "dpo")
+    assert seeds
+    assert fitted.isdisjoint(seeds)
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, model: Path) -> None:

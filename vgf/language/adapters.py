@@ -23,7 +23,7 @@ from vgf.config import Config, MethodConfig
 from vgf.errors import UserError
 from vgf.files import atomic_path, atomic_write_text
 from vgf.language.hub import extra
-from vgf.language.loading import load_text, open_reference, precision
+from vgf.language.loading import load_text, open_reference
 from vgf.language.policy import TextPolicy
 from vgf.language.reference import Reference
 from vgf.methods import knob_of
@@ -81,21 +81,10 @@ def adapter_facts(folder: Path) -> dict[str, Any] | None:
 def adapted_reference(config: Config, folder: Path, device: torch.device) -> Reference:
     """A copy of the run's reference with the adapter in ``folder`` merged in.
 
-    The sum is formed in float32 and rounded once. Added to weights that are bfloat16 numbers already, changes of less
-    than half their spacing (0.2 to 0.4 % of a weight) would vanish.
-
     Raises:
         UserError: the reference cannot be had, or the adapter does not fit it.
     """
-    exact = replace(config, text=replace(config.text, dtype="float32"))
-    plain = open_reference(exact, device)
-    try:
-        model = extra("peft").PeftModel.from_pretrained(plain.model, folder).merge_and_unload()
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"the adapter in {folder} cannot be put on {config.text.model}: {error}") from error
-    for weight in model.parameters():  # not model.to(dtype), which would round the rotary frequencies as well
-        weight.data = weight.data.to(precision(config))
-    return Reference(model, plain.tokenizer)
+    return open_reference(config, device, folder)
 
 
 def load_adapted(

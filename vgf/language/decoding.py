@@ -63,6 +63,11 @@ class Sampling:
         if not all(self.stop):
             raise UserError("text.stop has an empty string, which every text holds; leave it out")
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether any token can be drawn, so that a KL divergence between laws sampled like this is finite."""
+        return self.temperature > 0 and self.top_k is None and self.top_p is None
+
 
 @dataclass(frozen=True)
 class Samples:

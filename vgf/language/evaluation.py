@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from vgf.config import MethodConfig
-from vgf.language.decoding import Samples, Sampling, decode
+from vgf.language.decoding import Samples, decode
 from vgf.language.limits import share_changed
 from vgf.language.policy import Generation, Reward, TextPolicy, Values
 from vgf.methods import budget_at
 
-__all__ = ["TEXT_COLUMNS", "TextPoint", "evaluate", "example_rows", "has_kl"]
+__all__ = ["TEXT_COLUMNS", "TextPoint", "evaluate", "example_rows"]
 
 TEXT_COLUMNS = (
     "step", "method", "budget", "seed", "prompt", "proxy", "gold", "second", "proxy_selected", "gold_selected",
@@ -203,8 +203,8 @@ class _Batch:
         if with_law and method != "best_of_n":
             few = moved[torch.arange(-(-moved.tokens.shape[1] // 4), device=tokens.device).expand(len(tokens), -1)]
             columns["nll"] = -self._log_p(few, same, 1.0).sum((1, 2)) / few.mask.sum((1, 2))
-            if generation.law and has_kl(sampling := self.policy.sampling):
-                log_p = self._log_p(few, same, sampling.temperature)
+            if generation.law and self.policy.sampling.is_whole:
+                log_p = self._log_p(few, same, self.policy.sampling.temperature)
                 columns["kl"] = (few.log_probs - log_p).sum(-1).mean(1)
         if self.bar is not None:
             columns["beats_chosen"] = (scores["gold"] > self.bar).float().mean(1)
@@ -230,7 +230,7 @@ class _Batch:
     def _log_p(self, samples: Samples, drawn_from_reference: bool, temperature: float) -> Tensor:
         """Log probabilities under the reference [B, N, T]; those that were drawn from this very law know theirs."""
         sampling = self.policy.sampling
-        if drawn_from_reference and has_kl(sampling) and sampling.temperature == temperature:
+        if drawn_from_reference and sampling.is_whole and sampling.temperature == temperature:
             return samples.log_probs
         return self.policy.reference.log_probs(samples.prompts, samples.tokens, samples.mask, temperature)
 
@@ -276,11 +276,6 @@ class _Batch:
 
     def _pieces(self, tokens: Tensor, mask: Tensor) -> list[str]:
         return [self.policy.reference.tokenizer.decode([token]) for token in tokens[mask].tolist()]
-
-
-def has_kl(sampling: Sampling) -> bool:
-    """Whether KL from the reference, sampled likewise, can be estimated: nothing is cut off that others may draw."""
-    return sampling.temperature > 0 and sampling.top_k is None and sampling.top_p is None
 
 
 def example_rows(examples: Sequence[Row], each: int = 12) -> list[Row]:

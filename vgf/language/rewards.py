@@ -20,7 +20,7 @@ from vgf.language.decoding import Samples
 from vgf.language.hub import UNREADABLE, first_line
 from vgf.language.reference import Reference
 
-__all__ = ["RewardModel", "load_reward"]
+__all__ = ["RewardModel", "load_reward", "token_ids"]
 
 _ROWS_AT_ONCE = 64
 
@@ -31,7 +31,7 @@ class RewardModel:
     Attributes:
         name: what errors and reports call it.
         model, tokenizer: of transformers.
-        max_length: tokens it reads; longer texts lose their beginning.
+        max_length: tokens it reads; of longer texts these are the first one and the last (:func:`token_ids`).
     """
 
     has_gradient = True
@@ -78,7 +78,7 @@ class RewardModel:
             UserError: when one of them is not finite.
         """
         texts = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
-        rows = [self._encode(text) for text in texts]
+        rows = [token_ids(self.tokenizer, text, self.max_length) for text in texts]
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # rows of like length side by side
         scores = [0.0] * len(rows)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
@@ -94,24 +94,21 @@ class RewardModel:
             raise UserError(f"{self.name} scores {found}; it cannot be used as a reward")
         return scores
 
-    def _encode(self, text: str) -> list[int]:
-        """Token ids of a text, its end kept where it is too long; encoders get their special tokens."""
-        ids = list(self.tokenizer(text, truncation=False)["input_ids"])
-        return ids if len(ids) <= self.max_length else [*ids[:1], *ids[len(ids) - self.max_length + 1 :]]
-
     def at_embeddings(self, samples: Samples, embedded: Tensor) -> Tensor:
         """Rewards [B, N] of embeddings [B, N, T, d] put in the place of the samples' tokens; differentiable in them.
 
-        What the samples' mask leaves out, and end tokens, is not read.
+        What the samples' mask leaves out, and end tokens, is not read, nor what :func:`token_ids` would leave out.
         """
         batch, particles, length, width = embedded.shape
         prompts, rows = samples.prompts, batch * particles
         before = self.model.get_input_embeddings()(prompts.ids).repeat_interleave(particles, 0)  # [B*N, P, d]
         whole = torch.cat([before, embedded.view(rows, length, width).to(before.dtype)], 1)
         seen = torch.cat([prompts.mask.repeat_interleave(particles, 0), self._read(samples).flatten(0, 1)], 1)
+        place = seen.cumsum(1)
+        seen &= (place == 1) | (place > place[:, -1:] - self.max_length + 1)
         # Padding goes to the left, in the order that is there: the last position is then the last token read.
-        order = seen.long().argsort(dim=1, stable=True)
-        whole = whole.gather(1, order.unsqueeze(-1).expand_as(whole))
+        order = seen.long().argsort(dim=1, stable=True)[:, -self.max_length :]
+        whole = whole.gather(1, order.unsqueeze(-1).expand(-1, -1, width))
         mask = seen.gather(1, order)
         positions = (mask.cumsum(1) - 1).clamp_min(0)
         output = self.model(inputs_embeds=whole, attention_mask=mask.long(), position_ids=positions)
@@ -131,6 +128,16 @@ class RewardModel:
         """[B, N, T]: generated tokens that are not end tokens."""
         special = torch.tensor(self.tokenizer.all_special_ids, device=samples.tokens.device)
         return samples.mask & ~torch.isin(samples.tokens, special)
+
+
+def token_ids(tokenizer: Any, text: str, max_length: int) -> list[int]:
+    """Token ids of a text as rewards read it, in training and in use; encoders get their special tokens.
+
+    Of a text with more than ``max_length`` of them the first is kept, which encoders read, and the last
+    ``max_length - 1``.
+    """
+    ids = list(tokenizer(text, truncation=False)["input_ids"])
+    return ids if len(ids) <= max_length else [ids[0], *ids[len(ids) - max_length + 1 :]]
 
 
 def right_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:

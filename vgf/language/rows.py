@@ -52,8 +52,8 @@ def read_texts(
             with the source's; no prompt is in two parts. ``@1/1`` is everything in that order.
         wanted: the columns needed, for instance ``SCHEMAS["pairs"]``.
         columns: name in the data set for each wanted column that is called otherwise there. Layouts of pairs without
-            a prompt column count as ``prompt``, ``chosen``, ``rejected`` and ``completion``: the chosen answer as it
-            stands in the text, so that prompt and completion put together read as they were written.
+            a prompt column count as ``prompt``, ``chosen``, ``rejected`` and ``completion``, the chosen one again: the
+            answers as they stand in the text, so that prompt and answer put together read as they were written.
         split: which split of the data set; ``train[:1000]`` takes the first rows. Of a file everything.
 
     Returns:
@@ -110,7 +110,8 @@ def split_dialogue(chosen: str, rejected: str) -> tuple[str, str, str]:
     r"""Split two dialogues that differ in their last answer, as in ``Anthropic/hh-rlhf``.
 
     Returns:
-        The common prompt, which ends in ``"\n\nAssistant:"``, and the two answers without surrounding white space.
+        The common prompt, which ends in ``"\n\nAssistant:"``, and the two answers, with the space before and without
+        the white space after them: completions that are generated begin with that space as well.
 
     Raises:
         UserError: they have no ``"\n\nAssistant:"`` in common.
@@ -120,7 +121,7 @@ def split_dialogue(chosen: str, rejected: str) -> tuple[str, str, str]:
     end = common.rfind(_TURN) + len(_TURN)
     if _TURN not in common:
         raise UserError(f"chosen and rejected are dialogues that share no prompt ending in {_TURN!r}")
-    return chosen[:end], chosen[end:].strip(), rejected[end:].strip()
+    return chosen[:end], chosen[end:].rstrip(), rejected[end:].rstrip()
 
 
 def _from_dialogues(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,13 +129,12 @@ def _from_dialogues(row: Mapping[str, Any]) -> dict[str, Any]:
     chosen, rejected = row["chosen"], row["rejected"]
     if isinstance(chosen, str) and isinstance(rejected, str):
         prompt, chosen, rejected = split_dialogue(chosen, rejected)
-        completion = row["chosen"][len(prompt) :].rstrip()
     else:
-        prompt, completion = _text((chosen or [])[:-1]), _text(chosen)
+        prompt = _text((chosen or [])[:-1])
         if prompt != _text((rejected or [])[:-1]):
             raise UserError("chosen and rejected are conversations with different prompts")
-    answers = {"chosen": _text(chosen), "rejected": _text(rejected)}
-    return _different({"prompt": prompt, "completion": completion} | answers)
+    answers = {"completion": _text(chosen), "chosen": _text(chosen), "rejected": _text(rejected)}
+    return _different({"prompt": prompt} | answers)
 
 
 def _from_comparison(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _only(convert: _Convert, renamed: Mapping[str, str], row: Mapping[str, Any])
 
 
 def _different(row: dict[str, Any]) -> dict[str, Any]:
-    if "chosen" in row and row["chosen"] == row.get("rejected"):
+    if "chosen" in row and row["chosen"].strip() == row.get("rejected", "").strip():
         raise _Unusable
     return row
 

@@ -27,7 +27,7 @@ class RewardConfig:
     epochs: float = 1.0  # over the pairs
     batch_size: int = 8  # pairs
     learning_rate: float = 5e-4  # of AdamW
-    max_length: int = 512  # tokens of prompt and completion; longer texts lose their beginning
+    max_length: int = 512  # tokens of prompt and completion; of longer texts the first token and the last ones
 
 
 @dataclass

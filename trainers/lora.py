@@ -223,7 +223,7 @@ def _publish(
 
 
 def _measured(config: Config, problem: TextProblem, adapted: Reference, name: str) -> dict[str, float]:
-    """Proxy of a model's own samples; NLL a token under the original reference, KL a completion from its own samples."""
+    """Proxy of a model's own samples; NLL a token under the original reference, KL a completion from that one."""
     policy, read = policy_on(adapted, config, problem), problem.reference.log_probs
     sampling, proxy, nll, kl, tokens = policy.sampling, [], 0.0, 0.0, 0
     for batch in policy.batches(problem.train_prompts[: config.text.finetune.measured]):

@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from vgf import Budget, UserError, load
+from vgf.checkpoint import load_checkpoint
 from vgf.evaluation import particle_noise
 from vgf.methods import load_method, method_names
+from vgf.nets.actor_critic import network_of, trained_networks
 from vgf.policy import Policy
+from vgf.probe import measure, trusted
 from vgf.transport.select import Candidates, get_selector
 
 TRAINED = [m for m in method_names() if m not in ("a_vgf", "robust_q", "qpilots_m", "cfgrl")]
@@ -132,6 +135,25 @@ def test_inference_mode_changes_nothing(policy):
 def test_a_method_whose_network_was_not_trained(policy):
     with pytest.raises(UserError, match=r"net.extras=\[flow_map\]"):
         policy.act(OBS, method="qpilots_m")
+
+
+def test_a_judge_that_was_never_trained_is_none(tiny_run):
+    """Neither asked nor reported; a checkpoint that does not say what was trained has all that it holds."""
+    manifest = load_checkpoint(tiny_run).manifest
+    networks = load(tiny_run).networks
+    assert networks.judge is not None
+    names = [network_of(name) for name in networks.state_dict()]
+    assert set(trained_networks({**manifest, "trained": None}, networks.state_dict())) == set(names)
+    judged = []
+    for trained in (None, manifest["trained"], [name for name in names if name != "judge"]):
+        policy = Policy(networks, load_method("qgf"), 5, trained=trained)
+        noise = np.zeros((3, *policy.noise_shape(policy.method)), np.float32)
+        judged.append(policy.decide(OBS, noise, None, policy.method).judged)
+    assert np.isfinite(judged[0]).all()
+    np.testing.assert_array_equal(judged[0], judged[1])
+    assert np.isnan(judged[2]).all()
+    with pytest.raises(UserError, match="budget=auto needs a judge"):
+        trusted([measure(policy, OBS, policy.method, knob) for knob in (0.0, 0.1)])
 
 
 def test_it_steers_a_plain_environment(policy):

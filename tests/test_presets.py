@@ -112,7 +112,9 @@ def test_qpilots_m_is_qpilots_u_but_for_the_rule(row):
     u, m = (composed(f"preset={name}") for name in (row[0], row[0].replace("qpilots/", "qpilots_m/")))
     assert (m.method, m.transport.rule, m.train.td.rule, m.net.extras) == ("qpilots_m",) * 3 + (["flow_map"],)
     assert m.transport.options == {"samples": 4, "tau": 1.0}
+    assert (u.train.flow_times, m.train.flow_times) == ("grid", "uniform")  # the posterior asks between Euler steps
     for config in (u, m):
+        config.train.flow_times = "either"
         config.preset = config.method = config.transport.rule = config.train.td.rule = "either"
         config.net.extras, config.transport.options = [], {}
         config.run_dir = ""

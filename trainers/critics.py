@@ -55,8 +55,9 @@ def bellman(nets: Critics, draw: Draw, next_value: Tensor, weight: Tensor) -> Lo
 def frozen_value(nets: Critics, s: Tensor, a: Tensor, aggregate: str) -> Tensor:
     """Aggregated online heads of Q(s, a), whose gradient reaches the actions and no critic: [B].
 
-    The heads' parameters are exchanged meanwhile: a term that uses this also trains the heads, if any term does, so
-    that no other thread finds them exchanged.
+    The heads' parameters are exchanged meanwhile for detached ones of the same values: a term that uses this also
+    trains the heads, if any term does. Another thread may find them exchanged (``net.extras=[gradient]``), which is
+    harmless: it asks for values and for gradients of actions, and both are the same.
     """
     fixed = {name: parameter.detach() for name, parameter in nets.q.named_parameters()}
     heads = functional_call(nets.q, fixed, (torch.cat([s, a], dim=-1),)).squeeze(-1)  # [E, B]

@@ -2,7 +2,8 @@
 
 Its networks, data, random stream and losses are apart from those of the critic that moves, so where the mover is
 wrong about an action the judge is wrong in another way: a value that only the mover sees is exploitation. It is updated
-one time in three: it has a tenth of the data, and an update of its own costs nearly as much as the rest.
+one time in three: it has a tenth of the data, and an update of its own costs nearly as much as the rest. Its target
+follows at every update of the run all the same, so between two of the judge's it takes three steps towards it.
 """
 
 from __future__ import annotations

@@ -61,13 +61,18 @@ def go_on(trainer: Trainer, config: Config, run: RunDirectory, after: Callable[[
 def require_points(config: Config, trainer: Trainer) -> None:
     """Raise, before anything is trained, the UserError of a method that evaluation would have to refuse afterwards.
 
-    So too of a network that would be trained against one that is not.
+    So too of a network that would be trained against one that is not, and of a budget that an untrained judge chooses.
     """
     trained = trainer.will_have_trained
     if "optimal" in config.net.extras and "v" not in trained:
         raise UserError(
             f"net.extras=[optimal] clones actions better than V(s), which init={config.init} has not learned; begin "
             "with a run of train.critic=iql"
+        )
+    if config.budget.auto and "judge" not in trained:
+        raise UserError(
+            "budget=auto asks the judge, which this run does not train; it needs held-out episodes in the data, "
+            "net.judge=true, and no judge in train.freeze"
         )
     if config.method != ALL:  # which leaves out what it cannot play
         points_of(config, Policy(trainer.networks, config, config.train.flow_steps, frozen=False, trained=trained))
@@ -92,14 +97,24 @@ def advance_to(
     save: Callable[[], None],
     after: Callable[[], None] = lambda: None,
 ) -> int:
-    """Advance a trainer to a step; ``log`` gets the last losses and steps per second, and returns the metrics."""
+    """Advance a trainer to a step; ``log`` gets the last losses and steps per second, and returns the metrics.
+
+    The time that ``after`` takes, which may be evaluations, is not counted as training's.
+    """
     first = kept = trainer.step
     began, earlier = time.perf_counter(), trainer.seconds
     bar = progress_bar("training", steps, "update", initial=first)
     losses: Losses = {}
+
+    def do_after() -> None:
+        nonlocal began
+        left = time.perf_counter()
+        after()
+        began += time.perf_counter() - left
+
     with bar, deferred_interrupt() as stop:
         with stop.at_once():
-            after()  # due before the first step, or broken off when the checkpoint was written
+            do_after()  # due before the first step, or broken off when the checkpoint was written
         while trainer.step < steps and not stop.asked:
             before = trainer.step
             with stop.at_once() if before == first else nullcontext():  # the first one may have to be compiled
@@ -115,7 +130,7 @@ def advance_to(
             if not stop.asked:
                 try:
                     with stop.at_once():
-                        after()
+                        do_after()
                 except (KeyboardInterrupt, UserError):
                     if kept != trainer.step:  # it may take long or fail: going on from this step repeats it
                         save()

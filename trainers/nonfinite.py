@@ -47,7 +47,8 @@ class Finding:
 
     Attributes:
         step: updates made before it.
-        tensors: names, the cause first: parameters, else columns of the batch, else losses, else gradients.
+        tensors: names, the cause first: parameters, else columns of the batch, else losses, else gradients. Empty: all
+            were finite when the update was made again, which is done plainly (not compiled, cut up or stacked).
         rows: places in the batch of the rows that are not finite alone, at most eight; empty: no single row is.
         data_rows: the rows of the data that these are, in the same order.
         held_out: rows are those of the held-out batch.
@@ -63,6 +64,8 @@ class Finding:
 
     def line(self) -> str:
         """One line that says so."""
+        if not self.tensors:
+            return f"a loss or gradient was not finite at step {self.step}, and all were when the update was made again"
         first, others = self.tensors[0], len(self.tensors) - 1
         more = f" (and {others} more)" if others else ""
         whose = "held-out batch" if self.held_out else "batch"

@@ -70,7 +70,8 @@ def train(config: Config, problem: Problem, run: RunDirectory, device: torch.dev
     def evaluate_on_the_way() -> None:
         gone = trainer.step - config.train.steps
         if gone >= 0 and gone % config.online.eval_every == 0 and trainer.step < config.total_steps:
-            policy = Policy(copy.deepcopy(trainer.networks), config, config.train.flow_steps, trainer.step)
+            networks, trained = copy.deepcopy(trainer.networks), trainer.will_have_trained
+            policy = Policy(networks, config, config.train.flow_steps, trainer.step, trained=trained)
             assert problem.make_environment is not None
             play_points(config, run, policy, points_of(config, policy), problem.make_environment)
 
@@ -96,9 +97,19 @@ class OnlineTrainer(loop.Trainer):
         self.replay = ReplayBuffer(self.data, config.online.steps)
         self.both = TwoStores(self.data, self.replay, config.online.balanced)
         method = config if config.online.method is None else load_method(config.online.method)
-        policy = Policy(self.networks, method, config.train.flow_steps, frozen=False)
+        self.policy = Policy(self.networks, method, config.train.flow_steps, frozen=False)
         environment, seed = problem.make_environment(), config.seed + _SEED_OFFSET
-        self.player = Player(environment, policy, self.replay, seed, problem.rewards)
+        self.player = Player(environment, self.policy, self.replay, seed, problem.rewards)
+
+    def begin(self, config: Config, run: RunDirectory) -> None:
+        """As any trainer does; then the method that plays is held to what the run has learned or is going to learn.
+
+        Raises:
+            UserError: it needs what this run does not train, before anything is trained.
+        """
+        super().begin(config, run)
+        self.policy.trained = self.will_have_trained
+        self.policy.require(self.policy.method)
 
     def against_recording(self) -> str | None:
         """Every update is of data and a replay buffer that grows."""

@@ -8,6 +8,8 @@ r"""ReBRAC (Tarasov et al. 2023, arXiv 2305.09836): TD3 with behaviour penalties
 a'_D is the data's next action. beta_1 is ``train.actor.alpha``, beta_2 ``train.actor.critic_alpha``. The actor is a
 source that ignores its noise, so budget 0 is the actor and every transport rule can move it further.
 
+With goals, the actor is trained on those that a cloned source sees, and the critic on its own.
+
 Deviations: the actor is updated with every critic update (TD3 and ReBRAC: with every second). Where the data end
 before s', there is no a'_D and no penalty.
 """
@@ -37,7 +39,7 @@ def rebrac_losses(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
     """Critic and actor."""
     policy, batch = nets.policy, draw.batch
     assert isinstance(policy, Deterministic)
-    s, after = batch.observations, batch.next_observations
+    s, after = batch.actor_observations, batch.next_observations
 
     with torch.no_grad():
         noise = (_NOISE * draw.spare["rebrac"]).clamp(-_NOISE_CLIP, _NOISE_CLIP)

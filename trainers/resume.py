@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from vgf.checkpoint import load_checkpoint, save_checkpoint, written_by
@@ -53,7 +54,7 @@ def restore(trainer: Trainer, run_dir: Path) -> None:
 
     Raises:
         UserError: no sound checkpoint; networks of another build; data that are kept in memory in another way; a
-            random stream that the checkpoint lacks.
+            random stream that the checkpoint lacks, or has of another kind of device.
     """
     checkpoint = load_checkpoint(run_dir, training=True)
     manifest, stored = checkpoint.manifest, checkpoint.training
@@ -66,7 +67,7 @@ def restore(trainer: Trainer, run_dir: Path) -> None:
                 f"{run_dir} was written by {written_by(manifest)} without its random stream {name}: it "
                 "can be evaluated, not trained on; train it anew in another run_dir=..."
             )
-        stream.set_state(stored[f"stream.{name}"])
+        _set_state(stream, stored[f"stream.{name}"], run_dir)
     for name, parameter in trainer.parameters.items():
         if f"adam.step.{name}" in stored:  # V(s) has none where no critic trains it
             moments = {key: stored[f"adam.{key}.{name}"].to(parameter.device) for key in _ADAM}
@@ -95,6 +96,17 @@ def start_from(trainer: Trainer, run_dir: Path) -> None:
     gone = sorted(name.removeprefix("extras.") for name in had - trainer.inherited if name.startswith("extras."))
     if gone:
         print(f"left behind: {', '.join(gone)} of init={run_dir}; named in net.extras as well, it goes on training")
+
+
+def _set_state(stream: torch.Generator, state: Tensor, run_dir: Path) -> None:
+    """Go on with a random stream where the run left it; each kind of device keeps a state of another size."""
+    if state.shape != stream.get_state().shape:
+        theirs = "cpu" if stream.device.type == "cuda" else "cuda"
+        raise UserError(
+            f"{run_dir} drew its random numbers on another kind of device than {stream.device.type}; go on with "
+            f"device={theirs}, or begin another run with its networks: init={run_dir}"
+        )
+    stream.set_state(state)
 
 
 def _require_same_build(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
-from vgf.config import Config
+from vgf.compose import file_values
+from vgf.config import Config, TDConfig
 from vgf.errors import UserError
 from vgf.language.check import check_text
 from vgf.language.rules import TEXT_RULES
@@ -14,6 +16,7 @@ from vgf.methods import ALL, check_budgets, knob_of, load_method, missing_extra,
 from vgf.nets.extras import EXTRAS
 from vgf.nets.mlp import ACTIVATIONS
 from vgf.nets.sources import SOURCES
+from vgf.policy import require_steerable
 from vgf.speed import COMPILE, choose
 from vgf.trackers import tracker_names
 from vgf.transport import Budget, get_rule
@@ -90,6 +93,7 @@ CHOICES = {
     "device": ("auto", "cpu", "cuda"),
     "data.source": ("auto", "path", "download", "generate"),
     "data.rewards": ("d4rl", "raw"),
+    "train.flow_times": ("grid", "uniform"),
     "train.nonfinite": ("stop", "skip"),
     "train.precision": ("auto", "float32", "bfloat16"),
     "transport.knob": ("steps", "size"),
@@ -151,6 +155,9 @@ def check_config(config: Config) -> None:
 
 
 _POLICIES = {"fql": "one_step", "rebrac": "deterministic", "qam": "flow"}  # trainer -> the policy it trains
+_BY_CRITIC = ("offline", "online", "qam")  # trainers whose critic is that of train.critic
+_OWN_CRITIC = ("fql", "rebrac")  # trainers whose critic is part of their method
+_CRITIC_KEYS = ("train.critic", *(f"train.td.{field.name}" for field in fields(TDConfig)))
 
 
 def budget_of(key: str, **field: float | None) -> None:
@@ -178,17 +185,13 @@ def _check_training(config: Config) -> None:
             "train.accumulate=1 is needed where Q is divided by its mean size in the batch (trainer=rebrac, "
             "train.actor.normalize_q): micro-batches have other means"
         )
-    if config.trainer == "online" and config.online.method is not None:
-        missing_extra(load_method(config.online.method), config.net.extras)
+    if config.trainer == "online" and config.mode == "train":
+        _check_explorer(config)
     if config.trainer == "extras" and config.mode == "train":
         if config.init is None:
             raise UserError("trainer=extras adds networks to a finished run; give it as init=RUN_DIR")
         if not config.net.extras:
             raise UserError("trainer=extras has nothing to train; name networks, such as net.extras=[flow_map]")
-    if train.critic == "td":
-        for name, (_, option) in EXTRAS.items():
-            if option in get_rule(train.td.rule).options and name not in config.net.extras:
-                raise UserError(f"train.td.rule={train.td.rule} needs a network of its own; add net.extras=[{name}]")
     for td_budget in ("steps", "size"):
         budget_of(f"train.td.{td_budget}", **{td_budget: getattr(train.td, td_budget)})
     expected = _POLICIES.get(config.trainer)
@@ -196,6 +199,8 @@ def _check_training(config: Config) -> None:
         raise UserError(
             f"net.policy={config.net.policy} does not go with trainer={config.trainer}; it must be {expected}"
         )
+    if config.mode == "train":
+        _check_critic(config)
     if config.trainer == "qam" and (train.flow_steps < 2 or config.net.reference != "flow"):
         raise UserError(
             "trainer=qam fine-tunes a flow of two or more steps; use net.reference=flow, train.flow_steps=10"
@@ -209,3 +214,37 @@ def _check_training(config: Config) -> None:
             f"net.extras=[optimal] clones actions better than V(s), which train.critic={train.critic} with "
             f"trainer={config.trainer} does not learn; use train.critic=iql, or leave it out of net.extras"
         )
+
+
+def _check_explorer(config: Config) -> None:
+    """What plays while training goes on: a method at a budget that is known by then."""
+    if config.online.method is not None:
+        missing_extra(load_method(config.online.method), config.net.extras)
+    elif config.method == ALL:
+        raise UserError("online.method=null plays the run's own method, and method=all is many; name one of the two")
+    elif config.budget.auto:
+        raise UserError(
+            "online.method=null plays at the run's own budget, which budget=auto chooses after training; name a budget "
+            "or the method that plays"
+        )
+
+
+def _check_critic(config: Config) -> None:
+    """The critic of a training run: one that the trainer trains, and a TD target whose rule can move its source."""
+    if config.trainer in _OWN_CRITIC:
+        preset = file_values("preset", config.preset)  # made for another trainer, it may say what that one's critic is
+        for key in _CRITIC_KEYS:
+            value, usual = attrgetter(key)(config), attrgetter(key)(Config())
+            if value not in (usual, preset.get(key, usual)):
+                raise UserError(
+                    f"{key}={value} says nothing to trainer={config.trainer}, whose critic is part of the method; "
+                    f"use {key}={'null' if usual is None else usual}"
+                )
+    if config.trainer not in _BY_CRITIC or config.train.critic != "td":
+        return
+    name, rule = f"train.td.rule={config.train.td.rule}", get_rule(config.train.td.rule)
+    for extra, (_, option) in EXTRAS.items():
+        if option in rule.options and extra not in config.net.extras:
+            raise UserError(f"{name} needs a network of its own; add net.extras=[{extra}]")
+    source = SOURCES[config.net.policy or config.net.reference]
+    require_steerable(name, rule, source, source.steps or config.train.flow_steps)

@@ -108,6 +108,7 @@ class TrainConfig:
     chunk: int = 1  # actions played open loop after one observation
     n_step: int | None = None  # rewards summed before bootstrapping; null: the chunk's length
     flow_steps: int = 10  # Euler steps of the reference flow
+    flow_times: str = "grid"  # it is trained at: grid (those of its Euler steps, and 1) | uniform (all in [0, 1))
     critic: str = "iql"  # iql | sql | sarsa | td
     expectile: float = 0.9  # of iql
     sql_alpha: float = 1.0  # of sql

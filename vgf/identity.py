@@ -21,7 +21,7 @@ _KEYS = (
     "task", "trainer", "env", "seed", "init", "net", "online", "train.steps", "train.batch_size", "train.learning_rate",
     "train.discount", "train.chunk", "train.n_step", "train.flow_steps", "train.critic", "train.expectile",
     "train.sql_alpha", "train.aggregate", "train.td", "train.actor", "train.freeze", "train.target_rate",
-    "train.precision", "data.source", "data.path", "data.transitions", "data.seed", "data.rewards",
+    "train.precision", "train.flow_times", "data.source", "data.path", "data.transitions", "data.seed", "data.rewards",
     "data.sac", "data.columns", "data.held_out", "data.action_low", "data.action_high",
     "text.model", "text.adapter", "text.dtype", "text.prompts", "text.columns", "text.split", "text.opening",
     "text.held_out", "text.chat", "text.new_tokens", "text.temperature", "text.top_k", "text.top_p", "text.stop",

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +25,10 @@ from vgf.rundir import as_chosen, read_config
 from vgf.transport import Budget, Moved, get_rule, transport
 from vgf.transport.distance import travelled
 from vgf.transport.landscape import aggregate_heads
+from vgf.transport.rules import Rule
 from vgf.transport.select import Candidates, get_selector, select
 
-__all__ = ["Choice", "Policy", "load"]
+__all__ = ["Choice", "Policy", "load", "require_steerable"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,14 @@ def load(
     chosen = load_method(method) if isinstance(method, str) else method
     trained = trained_networks(checkpoint.manifest, checkpoint.networks)
     return Policy(networks, chosen, checkpoint.manifest["flow_steps"], checkpoint.step, trained=trained)
+
+
+def require_steerable(name: str, rule: Rule, source: Any, flow_steps: int) -> None:
+    """UserError that begins with ``name`` unless a rule is right for a source (its class will do) of so many steps."""
+    if rule.skip_first and flow_steps == 1:
+        raise UserError(f"{name} guides all steps but the first; this policy takes one")
+    if rule.linear_path and not source.linear_path:
+        raise UserError(f"{name} samples the posterior of a flow-matching policy, which this run's is not")
 
 
 class Policy:
@@ -176,7 +186,6 @@ class Policy:
 
     def require(self, method: MethodConfig) -> None:
         """UserError unless this policy has what a method needs: trained networks, the right kind of source."""
-        rule, source = get_rule(method.transport.rule), self.networks.source
         extras = [name for name in self.networks.sizes.extras if self._is_trained(f"extras.{name}")]
         missing_extra(method, extras)
         if get_selector(method.transport.select).needs_state_value and not self._is_trained("v"):
@@ -184,12 +193,8 @@ class Policy:
                 f"method={method.method} compares values with V(s), which this run has not learned; "
                 "train with train.critic=iql"
             )
-        if rule.skip_first and self.flow_steps == 1:
-            raise UserError(f"method={method.method} guides all steps but the first; this policy takes one")
-        if rule.linear_path and not source.linear_path:
-            raise UserError(
-                f"method={method.method} samples the posterior of a flow-matching policy, which this run's is not"
-            )
+        rule = get_rule(method.transport.rule)
+        require_steerable(f"method={method.method}", rule, self.networks.source, self.flow_steps)
 
     def _is_trained(self, network: str) -> bool:
         return self.trained is None or network in self.trained
@@ -267,8 +272,11 @@ class Policy:
 
     @torch.no_grad()
     def judge(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """What the judge, which never moved anything, thinks of them, the least of its heads: [B]; NaN without one."""
-        if self.networks.judge is None:
+        """What the judge, which never moved anything, thinks of them, the least of its heads: [B]; NaN without one.
+
+        A judge that was never trained is none.
+        """
+        if self.networks.judge is None or not self._is_trained("judge"):
             return torch.full_like(actions[:, 0], float("nan"))
         return self.networks.judge.target_critic(obs, actions).amin(0)
 

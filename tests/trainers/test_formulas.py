@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,21 @@ def test_rebrac():
     q = nets.critic(b.observations, action).amin(0)
     expected = 0.3 * cloned - q.mean() / q.abs().mean()
     assert float(losses["actor/loss"]) == pytest.approx(float(expected), **close)
+
+
+@torch.no_grad()
+def test_rebrac_climbs_under_the_goals_that_a_cloned_source_sees():
+    """With goals the actor has its own; without, both are the same observations and test_rebrac's formula holds."""
+    nets, draw, config = trained("rebrac", train__actor__alpha=0.3)
+    assert draw.batch.actor_observations is draw.batch.observations
+    shown = draw.batch.observations.flip(0)
+    seen = replace(draw, batch=replace(draw.batch, actor_observations=shown))
+    both = replace(seen, batch=replace(seen.batch, observations=shown))
+    plain, own, all_shown = (rebrac_losses(nets, one, config) for one in (draw, seen, both))
+    assert torch.equal(own["critic/loss"], plain["critic/loss"])
+    assert torch.equal(own["actor/loss"], all_shown["actor/loss"])
+    assert not torch.equal(own["actor/loss"], plain["actor/loss"])
+    assert torch.equal(own["actor/distance"], all_shown["actor/distance"])
 
 
 def test_qam():

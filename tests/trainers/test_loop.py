@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import importlib
+import json
+import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +16,8 @@ from vgf import UserError
 from vgf.config import Config
 from vgf.problem import Problem
 from vgf.rundir import RunDirectory
-from vgf.trainers.loop import Trainer
+from vgf.trainers import resume
+from vgf.trainers.loop import Trainer, go_on
 from vgf.trainers.offline import objective, train
 from vgf.trainers.terms import Draw
 
@@ -120,6 +124,67 @@ def test_flow_times_lie_on_the_samplers_grid():
     trainer = make(small_config(train__flow_steps=5))
     t = draw(trainer, 500).t
     assert set(t.flatten().mul(5).round(decimals=4).tolist()) == {0, 1, 2, 3, 4, 5}
+
+
+def test_flow_times_may_lie_between():
+    """Uniform times differ from those of the grid, and nothing else that is drawn beside them does."""
+    grid, uniform = (draw(make(small_config(train__flow_times=how)), 500) for how in ("grid", "uniform"))
+    assert len(uniform.t.unique()) > 400
+    assert ((uniform.t >= 0) & (uniform.t < 1)).all()
+    assert uniform.t.mean().item() == pytest.approx(0.5, abs=0.06)
+    assert torch.equal(grid.noise, uniform.noise)
+    assert torch.equal(grid.batch.rows, uniform.batch.rows)
+
+
+def test_no_two_random_streams_begin_alike():
+    config = small_config(net__extras=["flow_map"], train__critic="td")
+    trainer = make(config, problem(validation=True))
+    streams = [*trainer.streams.values(), *make(small_config(seed=1), problem(validation=True)).streams.values()]
+    first = [tuple(torch.randn(4, generator=stream).tolist()) for stream in streams]
+    assert len(trainer.streams) == 4  # batches, judge, the TD target's particles, the flow map
+    assert len(set(first)) == len(first)
+    asked = []
+    trainer.draw = lambda data, generator, spare: asked.append([generator, *spare.values()]) or 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        trainer.metrics({})
+    (metrics,) = asked
+    assert len({tuple(torch.randn(4, generator=stream).tolist()) for stream in metrics}) == len(metrics) == 3
+
+
+def test_going_on_on_another_kind_of_device_is_one_line(tmp_path, monkeypatch):
+    trained(small_config(), 3).save(tmp_path)
+    read = resume.load_checkpoint
+
+    def elsewhere(run_dir, training):
+        checkpoint = read(run_dir, training=training)
+        return replace(checkpoint, training=checkpoint.training | {"stream.judge": torch.zeros(16, dtype=torch.uint8)})
+
+    monkeypatch.setattr(resume, "load_checkpoint", elsewhere)
+    with pytest.raises(
+        UserError, match=r"another kind of device than cpu; go on with device=cuda, or .* init="
+    ) as error:
+        make(small_config()).restore(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_evaluations_on_the_way_take_no_time_of_training(tmp_path, monkeypatch):
+    config, run = small_config(train__log_every=1), RunDirectory(tmp_path)
+    run.claim(config)
+    trainer, clock, evaluations = make(config), time.perf_counter, []
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + 1000 * len(evaluations))
+    assert go_on(trainer, config, run, lambda: evaluations.append("of 1000 seconds")) == 12
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert len(evaluations) == 13
+    assert trainer.seconds < 1000
+    assert all(row["steps_per_second"] > 1 / 1000 for row in rows)
+
+
+def test_a_budget_that_an_untrained_judge_would_choose_is_refused_before_training(tmp_path):
+    for changes, data in (({"train__freeze": ["judge"]}, problem(validation=True)), ({}, problem())):
+        config, run = small_config(budget__auto=True, **changes), RunDirectory(tmp_path)
+        with pytest.raises(UserError, match=r"^budget=auto asks the judge, which this run does not train"):
+            train(config, data, run, CPU)
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_chunks_across_episode_ends_have_no_weight_in_the_critic():

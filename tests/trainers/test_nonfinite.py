@@ -209,6 +209,19 @@ def test_a_norm_that_overflows_names_the_largest_gradient():
         trainer.advance()
 
 
+def test_an_update_that_is_finite_when_made_again_is_still_one_line(tmp_path):
+    """What a compiler or micro-batches make of an update may overflow where the plain one does not."""
+    trainer = trainer_of(config_of(compile="on"), problem())
+    trainer.guard.folder = tmp_path
+    plain = trainer._loss
+    trainer.loss = lambda *draws: {name: loss * float("inf") for name, loss in plain(*draws).items()}
+    with pytest.raises(UserError, match=r"^a loss or gradient was not finite at step 0, and all were when") as caught:
+        trainer.advance()
+    assert "\n" not in str(caught.value)
+    (kept,) = tmp_path.iterdir()
+    assert json.loads((kept / "finding.json").read_text())["tensors"] == []
+
+
 def test_bad_held_out_rows_are_named_as_such(tmp_path):
     data = problem(validation=True)
     assert data.validation is not None

@@ -162,6 +162,22 @@ def test_evaluations_begin_where_the_environment_steps_do(tmp_path, monkeypatch,
     assert played == expected
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"online__method": "idql", "train__critic": "sarsa"}, r"method=idql compares values with V\(s\)"),
+        ({"online__method": "qpilots_u", "train__flow_steps": 1}, "method=qpilots_u guides all steps but the first"),
+        ({"online__method": "qpilots_g", "net__reference": "gaussian"}, "method=qpilots_g samples the posterior"),
+    ],
+)
+def test_what_cannot_play_is_refused_before_any_update(tmp_path, changes, said):
+    config = small_config(trainer="online", online__steps=3, **changes)
+    with pytest.raises(UserError, match=said):
+        train(config, problem(), RunDirectory(tmp_path), CPU)
+    assert not (tmp_path / "checkpoints").exists()
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
 def stores() -> tuple[TransitionStore, ReplayBuffer]:
     data = problem().train
     first = TransitionStore(data, chunk=2, n_step=2, discount=0.9)

@@ -9,9 +9,12 @@ I_s = (1 - s) eps + s x_1, its velocity is known exactly from the reference velo
     u(I_s, s) &= \frac{x^* + (1 - t^*) v(x^*, t^*) - I_s}{1 - s}
 
 Both observations of x_1 (x_t and I_s) are merged into one at the combined noise level t*, where the
-reference's denoiser applies. Source: the GLASS target that QPILOTS' flow map is distilled from
-(arXiv 2606.14801), in the simplified form of the design notes; integrating it gives the sampler
-whose expectation is unbiased, the reference that a learned flow map is tested against.
+reference's denoiser applies. t* lies anywhere in [0, 1), so the posterior is as exact as the velocity is between the
+times it was trained at: those of its Euler steps, or all with ``train.flow_times=uniform``.
+
+Source: the GLASS target that QPILOTS' flow map is distilled from (arXiv 2606.14801), in the simplified form of the
+design notes; integrating it gives the sampler whose expectation is unbiased, the reference that a learned flow map is
+tested against.
 """
 
 from __future__ import annotations

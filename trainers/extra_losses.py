@@ -11,7 +11,7 @@ noisy (RobustQ):
 optimal (CFGRL, advantage threshold 0):
     :math:`1\{\bar Q(s,a) > V(s)\} \, \| v_o(s, x_t, t) - (a - x_0) \|^2`
 
-flow_map (QPILOTS-M): u* the exact posterior velocity (GLASS, ``transport/posterior.py``), s < u inner times,
+flow_map (QPILOTS-M): u* the posterior velocity (GLASS, ``transport/posterior.py``), s < u inner times,
     :math:`\| w(s,s,I_s) - u^* \|^2 + \tfrac12 \| w(s,u,I_s) - [\gamma w(s,m,I_s) + (1-\gamma) w(m,u,I_m)] \|^2`
     with m = s + gamma (u - s), I_m = I_s + (m - s) w(s,m,I_s), no gradient through the bracket.
 

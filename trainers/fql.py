@@ -7,7 +7,8 @@ r"""FQL, Flow Q-Learning (Park, Li, Levine 2025, arXiv 2502.02538): a one-step p
 
 The distillation term bounds W_2 between policy and reference from above; alpha is its weight (``train.actor.alpha``),
 chosen at training time, where a transport budget is chosen per call. The policy replaces the reference as the source
-of particles: every transport rule can move it further.
+of particles: every transport rule can move it further. With goals, the policy is trained on those that the cloned flow
+sees, and the critic on its own.
 
 Deviations: chunks and n-step returns as in :mod:`vgf.trainers.offline`; in the TD target heads are reduced by
 ``train.aggregate``; the actor climbs their mean, as in the paper.
@@ -37,7 +38,7 @@ def fql_losses(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
     """Critic and one-step policy; the flow's own loss is a term of its own."""
     policy = nets.policy
     assert isinstance(policy, OneStep)
-    s, after = draw.batch.observations, draw.batch.next_observations
+    s, after = draw.batch.actor_observations, draw.batch.next_observations
     z, next_z = draw.spare["fql"].chunk(2, dim=-1)  # [B, D] each
 
     with torch.no_grad():

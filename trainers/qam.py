@@ -100,7 +100,7 @@ def _along(cloned: Velocity, s: Tensor, eps: Tensor, k: int, steps: int, adjoint
 
 def qam_losses(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
     """Adjoint matching of the fine-tuned flow; cloned flow and critic have terms of their own."""
-    s, steps = draw.batch.observations, config.flow_steps
+    s, steps = draw.batch.actor_observations, config.flow_steps
     noise = draw.spare["qam"].view(len(s), steps, -1).transpose(0, 1)  # [K, B, D]
     assert nets.policy is not None
 

@@ -59,29 +59,34 @@ class EvalTable:
             print(f"{self.path} was made with other models, prompts or sampling: its rows are replaced")
             self.path.unlink()  # before text.json speaks of the new ones
         known: dict[str, str] = before.get("moves", {})
-        note_parts(run_dir, evaluation=settings, moves=known | moves)
         other = {name for name, how in moves.items() if known.get(name) != how}
-        if other & {row["method"] for row in rows}:
-            print(f"{self.path}: {', '.join(sorted(other))} moved otherwise before: those rows are replaced")
-        return [row for row in rows if row["method"] not in other]
+        if gone := sorted(other & {row["method"] for row in rows}):
+            print(f"{self.path}: {', '.join(gone)} moved otherwise before: those rows are replaced")
+            rows = [row for row in rows if row["method"] not in other]
+            _write(self.path, rows)  # before text.json speaks of the new ones
+        note_parts(run_dir, evaluation=settings, moves=known | moves)
+        return rows
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
         """Write rows beside the earlier ones of other points, prompts and seeds."""
         self.rows += [{name: _cell((row | {"step": 0}).get(name)) for name in TEXT_COLUMNS} for row in rows]
-        self._write(lambda row: (row["method"], row["budget"], row["seed"], row["prompt"]))
+        self._replace(lambda row: (row["method"], row["budget"], row["seed"], row["prompt"]))
 
     def close(self) -> None:
         """Drop what earlier calls have left of the points of this one."""
-        self._write(lambda row: (row["method"], row["budget"]))
+        self._replace(lambda row: (row["method"], row["budget"]))
 
-    def _write(self, place: Callable[[Cells], tuple[str, ...]]) -> None:
+    def _replace(self, place: Callable[[Cells], tuple[str, ...]]) -> None:
         taken = {place(row) for row in self.rows}
-        kept = [row for row in self.earlier if place(row) not in taken]
-        file = io.StringIO()
-        writer = csv.DictWriter(file, TEXT_COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(sorted([*kept, *self.rows], key=_order))
-        atomic_write_text(self.path, file.getvalue())
+        _write(self.path, [*(row for row in self.earlier if place(row) not in taken), *self.rows])
+
+
+def _write(path: Path, rows: Iterable[Cells]) -> None:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, TEXT_COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted(rows, key=_order))
+    atomic_write_text(path, file.getvalue())
 
 
 def _order(row: Mapping[str, str]) -> tuple[str, float, int, int]:

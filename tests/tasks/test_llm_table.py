@@ -78,6 +78,14 @@ def test_rows_of_another_move_of_the_same_name_are_replaced_and_it_is_said(
     assert "moved otherwise" in capsys.readouterr().out
 
 
+def test_a_call_that_ends_before_its_first_row_leaves_none_of_another_move(folder: Path) -> None:
+    config = config_of()
+    config.transport = replace(config.transport, step="sign")
+    for _ in range(2):
+        write(folder, config, whole=False)
+        assert stored(folder) == {("reference", "0"): ["1"] * 3}
+
+
 def test_another_value_of_the_knob_is_no_other_move(folder: Path) -> None:
     config = config_of()
     config.budget = replace(config.budget, size=0.3)

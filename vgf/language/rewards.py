@@ -97,8 +97,8 @@ class RewardModel:
     def at_embeddings(self, samples: Samples, embedded: Tensor) -> Tensor:
         """Rewards [B, N] of embeddings [B, N, T, d] put in the place of the samples' tokens; differentiable in them.
 
-        What the samples' mask leaves out, and end tokens, is not read, nor what :func:`token_ids` would leave out. Read,
-        though no score reads them: a chat template around the prompt, and the tokens of a stop string.
+        What the samples' mask leaves out, and end tokens, is not read, nor what :func:`token_ids` would leave out.
+        Read, though no score reads them: a chat template around the prompt, and the tokens of a stop string.
         """
         batch, particles, length, width = embedded.shape
         prompts, rows = samples.prompts, batch * particles

@@ -106,10 +106,9 @@ def _length(name: str, config: Config, heads: Heads) -> list[TextPoint]:
 
 def _sharper(name: str, config: Config, heads: Heads) -> list[TextPoint]:
     text = config.text
-    lower = _SHARPER * text.temperature if text.sharper is None else text.sharper
-    return (
-        [sharper(lower, text.seeds)] if text.temperature > 0 else []
-    )  # the likeliest tokens alone: as sharp as can be
+    if text.temperature == 0:  # the likeliest tokens alone: as sharp as can be
+        return []
+    return [sharper(_SHARPER * text.temperature if text.sharper is None else text.sharper, text.seeds)]
 
 
 def _best_of_n(name: str, config: Config, heads: Heads) -> list[TextPoint]:

@@ -229,9 +229,11 @@ def _measured(config: Config, problem: TextProblem, adapted: Reference, name: st
     for batch in policy.batches(problem.train_prompts[: config.text.finetune.measured]):
         samples = policy.samples(batch, config.transport.particles, config.seed + _MEASURED_OFFSET)
         proxy.append(policy.score(samples, problem.reward).flatten())
-        nll -= float(read(batch, samples.tokens, samples.mask).sum())
+        log_p = read(batch, samples.tokens, samples.mask)
+        nll -= float(log_p.sum())
         if sampling.is_whole:
-            log_p = read(batch, samples.tokens, samples.mask, sampling.temperature)
+            if sampling.temperature != 1:
+                log_p = read(batch, samples.tokens, samples.mask, sampling.temperature)
             kl += float((samples.log_probs - log_p).sum())
         tokens += int(samples.mask.sum())
     scores = torch.cat(proxy)

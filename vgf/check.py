@@ -233,8 +233,9 @@ def _check_critic(config: Config) -> None:
     """The critic of a training run: one that the trainer trains, and a TD target whose rule can move its source."""
     if config.trainer in _OWN_CRITIC:
         preset = file_values("preset", config.preset)  # made for another trainer, it may say what that one's critic is
+        default = Config()
         for key in _CRITIC_KEYS:
-            value, usual = attrgetter(key)(config), attrgetter(key)(Config())
+            value, usual = attrgetter(key)(config), attrgetter(key)(default)
             if value not in (usual, preset.get(key, usual)):
                 raise UserError(
                     f"{key}={value} says nothing to trainer={config.trainer}, whose critic is part of the method; "

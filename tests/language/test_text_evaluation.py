@@ -80,6 +80,18 @@ def test_kl_is_from_the_reference_as_it_is_sampled(policy: TextPolicy, sampling:
     assert all(row["nll"] > 0 for row in rows)
 
 
+def test_at_temperature_one_a_text_is_read_once_for_nll_and_kl(
+    policy: TextPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+    plain = policy.reference.log_probs
+    monkeypatch.setattr(policy.reference, "log_probs", lambda *of: reads.append(of) or plain(*of))
+    points = [moving("hidden", policy.method, 1.0, 1)]
+    ((rows, _),) = evaluate(policy, PROMPTS[:2], points, {"gold": scorer("regex:good")}, seeds=[4], particles=4)
+    assert all("kl" in row for row in rows)
+    assert len(reads) == 1, "the moved ones; the reference's own samples know their probabilities"
+
+
 def test_more_candidates_are_never_worth_less_to_the_proxy(found: tuple) -> None:
     for prompt in range(3):
         for seed in (4, 5):

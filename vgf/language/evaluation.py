@@ -202,9 +202,10 @@ class _Batch:
         columns |= {"length": tokens.float().mean(1), "distinct2": _distinct_bigrams(moved)}
         if with_law and method != "best_of_n":
             few = moved[torch.arange(-(-moved.tokens.shape[1] // 4), device=tokens.device).expand(len(tokens), -1)]
-            columns["nll"] = -self._log_p(few, same, 1.0).sum((1, 2)) / few.mask.sum((1, 2))
-            if generation.law and self.policy.sampling.is_whole:
-                log_p = self._log_p(few, same, self.policy.sampling.temperature)
+            log_p, sampling = self._log_p(few, same, 1.0), self.policy.sampling
+            columns["nll"] = -log_p.sum((1, 2)) / few.mask.sum((1, 2))
+            if generation.law and sampling.is_whole:
+                log_p = log_p if sampling.temperature == 1 else self._log_p(few, same, sampling.temperature)
                 columns["kl"] = (few.log_probs - log_p).sum(-1).mean(1)
         if self.bar is not None:
             columns["beats_chosen"] = (scores["gold"] > self.bar).float().mean(1)

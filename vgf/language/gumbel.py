@@ -130,12 +130,12 @@ def _climbed(
 ) -> Samples:
     """Tilt by the reward's gradient at the samples, and decode ``again``, as often as the budget's steps say."""
     table, unit = _scaled(reward)
-    directions = Directions(seed, samples.prompts, samples.particles, table.device)
+    directions = Directions(seed, samples.prompts, samples.particles, table.device) if random else None
     take, size = make_step(step), budget.size or 0.0
     moved = torch.zeros(*samples.tokens.shape, table.shape[1], device=table.device)  # A: [B, N, T, d]
     for k in range(steps := budget.steps or 0):
         _, g = reward.gradient(samples)
-        if random:
+        if directions:
             g = directions.draw(*g.shape[2:]).view_as(g)
         phi = _coupled(table[samples.tokens].float(), samples.mask, g, alpha) if coupled else g
         moved = _within(moved + size * take(phi.flatten(2), None, None).view_as(moved), budget.radius)

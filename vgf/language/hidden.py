@@ -58,12 +58,12 @@ def hidden(
 def flow(heads: ValueHeads, twins: Samples, seed: int, budget: Budget, *, random: bool = False, **how: Any) -> Change:
     """What :func:`hidden` does to the state of every position of one decoding; arguments are its own."""
     batch, particles = twins.tokens.shape[:2]
-    directions = Directions(seed, twins.prompts, particles, heads.mean.device)
+    directions = Directions(seed, twins.prompts, particles, heads.mean.device) if random else None
     context = torch.zeros(batch, 1, device=heads.mean.device)
 
     def change(state: Tensor) -> Tensor:  # [B*N, 1, width]
         x = heads.standardised(state[:, -1]).view(batch, particles, -1)
-        critic = _straight(directions.draw(x.shape[-1])) if random else lambda context, x: heads(x)
+        critic = _straight(directions.draw(x.shape[-1])) if directions else lambda context, x: heads(x)
         moved = transport(
             context=context, start=x, budget=budget, critic=critic, low=float("-inf"), high=float("inf"), **how
         )

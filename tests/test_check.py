@@ -36,6 +36,7 @@ def test_what_training_could_only_ignore_or_fail_at_is_one_line(given, said):
         "trainer=fql preset=a_vgf/scene net.extras=[] method=qgf",  # the preset's TD target is not what FQL computes
         "trainer=rebrac preset=qpilots_m/scene net.extras=[] method=qgf",
         "trainer=qam train.critic=iql",
+        "trainer=qam train.critic=iql net.extras=[optimal]",  # V(s) is learned there as with any trainer
         "trainer=online online.method=null",
         "trainer=online budget=auto",
         "train.td.rule=qpilots_u train.flow_steps=1",  # no TD target

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any
+from typing import Any, Literal
 
 from vgf.compose import file_values
 from vgf.config import Config, TDConfig
@@ -105,6 +105,29 @@ CHOICES = {
 }
 
 
+@dataclass(frozen=True)
+class _Trainer:
+    """What a trainer makes of a configuration.
+
+    Attributes:
+        policy: the source that it trains for reward, a key of ``SOURCES``; None: the reference acts.
+        critic: that which train.critic has ``chosen``, its ``own`` as part of the method, or the one that is ``kept``
+            from the run it starts from, whose policy is kept as well.
+    """
+
+    policy: str | None = None
+    critic: Literal["chosen", "own", "kept"] = "chosen"
+
+
+_TRAINERS = {  # those that are not as ``offline`` is
+    "qam": _Trainer("flow"),
+    "fql": _Trainer("one_step", "own"),
+    "rebrac": _Trainer("deterministic", "own"),
+    "extras": _Trainer(critic="kept"),
+}
+_CRITIC_KEYS = ("train.critic", *(f"train.td.{field.name}" for field in fields(TDConfig)))
+
+
 def check_config(config: Config) -> None:
     """Raise a UserError for the first value that is out of range, naming its key and the range."""
     for key, (low, high) in RANGES.items():
@@ -154,23 +177,9 @@ def check_config(config: Config) -> None:
         named_point(name)
 
 
-_POLICIES = {"fql": "one_step", "rebrac": "deterministic", "qam": "flow"}  # trainer -> the policy it trains
-_BY_CRITIC = ("offline", "online", "qam")  # trainers whose critic is that of train.critic
-_OWN_CRITIC = ("fql", "rebrac")  # trainers whose critic is part of their method
-_CRITIC_KEYS = ("train.critic", *(f"train.td.{field.name}" for field in fields(TDConfig)))
-
-
-def budget_of(key: str, **field: float | None) -> None:
-    """Raise a UserError that names ``key`` unless the field is a budget's."""
-    try:
-        Budget(**field)  # type: ignore[arg-type]
-    except UserError as error:
-        raise UserError(f"{key}: {error}") from None
-
-
 def _check_training(config: Config) -> None:
     """Parts of training that need one another."""
-    train = config.train
+    train, trainer = config.train, _TRAINERS.get(config.trainer, _Trainer())
     if train.steps == 0 and not (config.trainer == "online" and config.init):
         raise UserError(
             "train.steps=0 is out of range; it must be at least 1 (0 goes with trainer=online init=RUN_DIR)"
@@ -193,14 +202,13 @@ def _check_training(config: Config) -> None:
         if not config.net.extras:
             raise UserError("trainer=extras has nothing to train; name networks, such as net.extras=[flow_map]")
     for td_budget in ("steps", "size"):
-        budget_of(f"train.td.{td_budget}", **{td_budget: getattr(train.td, td_budget)})
-    expected = _POLICIES.get(config.trainer)
-    if config.mode == "train" and config.trainer != "extras" and config.net.policy != expected:
-        raise UserError(
-            f"net.policy={config.net.policy} does not go with trainer={config.trainer}; it must be {expected}"
-        )
-    if config.mode == "train":
-        _check_critic(config)
+        _require_budget(f"train.td.{td_budget}", **{td_budget: getattr(train.td, td_budget)})
+    if config.mode == "train" and trainer.critic != "kept":
+        if config.net.policy != trainer.policy:
+            raise UserError(
+                f"net.policy={config.net.policy} does not go with trainer={config.trainer}; it must be {trainer.policy}"
+            )
+        (_check_own_critic if trainer.critic == "own" else _check_critic)(config)
     if config.trainer == "qam" and (train.flow_steps < 2 or config.net.reference != "flow"):
         raise UserError(
             "trainer=qam fine-tunes a flow of two or more steps; use net.reference=flow, train.flow_steps=10"
@@ -208,12 +216,20 @@ def _check_training(config: Config) -> None:
     one_kind = config.net.reference == "flow" and config.net.policy in (None, "flow")
     if "flow_map" in config.net.extras and not one_kind:
         raise UserError("net.extras=[flow_map] is distilled from a flow-matching source; use net.reference=flow")
-    learns_v = config.trainer in ("offline", "online", "extras") and train.critic in ("iql", "sql")
+    learns_v = trainer.critic != "own" and train.critic in ("iql", "sql")
     if "optimal" in config.net.extras and not learns_v:
         raise UserError(
             f"net.extras=[optimal] clones actions better than V(s), which train.critic={train.critic} with "
             f"trainer={config.trainer} does not learn; use train.critic=iql, or leave it out of net.extras"
         )
+
+
+def _require_budget(key: str, **field: float | None) -> None:
+    """Raise a UserError that names ``key`` unless the field is a budget's."""
+    try:
+        Budget(**field)  # type: ignore[arg-type]
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
 
 
 def _check_explorer(config: Config) -> None:
@@ -229,19 +245,22 @@ def _check_explorer(config: Config) -> None:
         )
 
 
+def _check_own_critic(config: Config) -> None:
+    """Nothing is said of the critic, where it is part of the trainer's method."""
+    preset = file_values("preset", config.preset)  # made for another trainer, it may say what that one's critic is
+    default = Config()
+    for key in _CRITIC_KEYS:
+        value, usual = attrgetter(key)(config), attrgetter(key)(default)
+        if value not in (usual, preset.get(key, usual)):
+            raise UserError(
+                f"{key}={value} says nothing to trainer={config.trainer}, whose critic is part of the method; "
+                f"use {key}={'null' if usual is None else usual}"
+            )
+
+
 def _check_critic(config: Config) -> None:
-    """The critic of a training run: one that the trainer trains, and a TD target whose rule can move its source."""
-    if config.trainer in _OWN_CRITIC:
-        preset = file_values("preset", config.preset)  # made for another trainer, it may say what that one's critic is
-        default = Config()
-        for key in _CRITIC_KEYS:
-            value, usual = attrgetter(key)(config), attrgetter(key)(default)
-            if value not in (usual, preset.get(key, usual)):
-                raise UserError(
-                    f"{key}={value} says nothing to trainer={config.trainer}, whose critic is part of the method; "
-                    f"use {key}={'null' if usual is None else usual}"
-                )
-    if config.trainer not in _BY_CRITIC or config.train.critic != "td":
+    """A TD target's rule can move the source, with the networks that it needs."""
+    if config.train.critic != "td":
         return
     name, rule = f"train.td.rule={config.train.td.rule}", get_rule(config.train.td.rule)
     for extra, (_, option) in EXTRAS.items():

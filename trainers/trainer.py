@@ -97,7 +97,7 @@ class Trainer:
         if self.config.nonfinite == "skip":
             return "cannot leave out single updates (train.nonfinite=skip)"
         rule = self.config.td.rule
-        if "critic" in self.objective and self.config.critic == "td" and "seed" in get_rule(rule).options:
+        if "critic" in self.objective and self.config.critic == "td" and get_rule(rule).draws:
             return f"cannot record noise that is drawn on the host (train.td.rule={rule})"
         return None
 

@@ -34,12 +34,11 @@ from vgf.errors import UserError
 from vgf.files import atomic_path, writing
 from vgf.methods import configured_budget
 from vgf.policy import Policy, load
-from vgf.transport import Budget
+from vgf.transport import Budget, get_rule
 
 __all__ = ["export_policy", "main", "traced"]
 
 _BATCH = 10_007  # of the example that is traced: no size of a network, which would be taken for the same number
-_DRAWS_INSIDE = ("qpilots_m", "qpilots_g")
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def traced(
     """
     chosen = policy.resolve(method)
     policy.require(chosen)
-    if chosen.transport.rule in _DRAWS_INSIDE:
+    if get_rule(chosen.transport.rule).draws:
         raise UserError(
             f"rule {chosen.transport.rule!r} draws noise inside the flow and cannot be exported; use another method, "
             "such as qpilots_u or qgf"

@@ -58,6 +58,11 @@ class Rule:
         parameters = inspect.signature(self.field).parameters.values()
         return {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}
 
+    @property
+    def draws(self) -> bool:
+        """Whether the field draws noise of its own, on the host, from a seed that is one of its options."""
+        return "seed" in self.options
+
 
 def _inside(field: Callable[..., Any], step: str, size: float, source: str, **more: bool) -> Rule:
     return Rule("inside", field, step, Budget(None, size), source, **more)

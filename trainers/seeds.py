@@ -25,7 +25,7 @@ from torch.func import functional_call, vmap
 from vgf.adam import SideBySideAdam
 from vgf.config import Config, TrainConfig
 from vgf.data.sharded_store import ShardedStore
-from vgf.data.store import Batch, Store
+from vgf.data.store import Store
 from vgf.errors import UserError
 from vgf.nets import ActorCritic
 from vgf.problem import Problem
@@ -103,8 +103,8 @@ class _Objective(nn.Module):
         self.networks, self.objective, self.config = networks, objective, config
 
     def forward(self, draw: Mapping[str, Tensor], held_out: Mapping[str, Tensor] | None) -> Losses:
-        judged = None if held_out is None else _draw(held_out)
-        return losses_of(self.networks, self.objective, self.config, _draw(draw), judged)
+        judged = None if held_out is None else Draw.of(held_out)
+        return losses_of(self.networks, self.objective, self.config, Draw.of(draw), judged)
 
 
 class SeedStack:
@@ -213,21 +213,5 @@ class SeedStack:
 
 def _stacked(draws: Sequence[Draw]) -> dict[str, Tensor] | None:
     """The tensors of draws, by name, with a leading axis of K; None for no draws."""
-    if not draws:
-        return None
-    columns = [
-        {f"batch.{name}": column for name, column in vars(draw.batch).items()}
-        | {f"spare.{name}": numbers for name, numbers in draw.spare.items()}
-        | {"noise": draw.noise, "t": draw.t}
-        for draw in draws
-    ]
-    return {name: torch.stack([column[name] for column in columns]) for name in columns[0]}
-
-
-def _draw(columns: Mapping[str, Tensor]) -> Draw:
-    """The draw of one seed from its tensors by name."""
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): column for name, column in columns.items() if name.startswith(prefix)}
-
-    return Draw(Batch(**part("batch.")), columns["noise"], columns["t"], part("spare."))
+    columns = [draw.tensors() for draw in draws]
+    return {name: torch.stack([column[name] for column in columns]) for name in columns[0]} if columns else None

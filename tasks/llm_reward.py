@@ -118,7 +118,6 @@ def prepare(config: Config, device: torch.device) -> TextProblem:
     kept = len(prompts) - text.held_out
     return TextProblem(
         reference=reference,
-        model_path=str(folder),
         reward=found["reward"].reward,
         judges={name: found[name].reward for name in ("gold", "second") if name in found},
         train_prompts=prompts[:kept][: text.heads.prompts],

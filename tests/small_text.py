@@ -66,7 +66,6 @@ def text_problem(config: Config, function: Callable[..., list[float]] = count_go
     reward, prompts = Scorer("good", function), [_OPENINGS[i % len(_OPENINGS)] for i in range(22)]
     return TextProblem(
         reference=open_reference(config, CPU),
-        model_path=config.text.model,
         reward=reward,
         judges={"gold": reward},
         train_prompts=prompts[:16],

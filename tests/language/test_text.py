@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 
 from vgf.errors import UserError
 from vgf.language import rows
-from vgf.language.text import (
-    SCHEMAS,
-    Reviews,
-    movie_reviews,
-    openings,
-    preference_pairs,
-    read_texts,
-    split,
-    split_dialogue,
-)
+from vgf.language.rows import SCHEMAS, read_texts, split_dialogue
+from vgf.language.text import Reviews, movie_reviews, openings, preference_pairs, split
 
 datasets = pytest.importorskip("datasets")
 

@@ -22,7 +22,6 @@ class TextProblem:
 
     Attributes:
         reference: source of particles.
-        model_path: folder of the reference, for trainers that load it anew.
         reward: the proxy, which guides and selects.
         judges: ``gold``, and perhaps ``second``; they never guide.
         train_prompts: for value heads and finetuning.
@@ -34,7 +33,6 @@ class TextProblem:
     """
 
     reference: Reference
-    model_path: str
     reward: Reward
     judges: dict[str, Reward]
     train_prompts: list[str]

@@ -2,7 +2,8 @@
 
 Everything goes through ``datasets``. What is new here: columns are renamed and checked before any row is read, two
 published layouts without a prompt column are rewritten, unusable rows are counted, a data set can be dealt into parts
-that share no prompt, and a silent hub takes seconds.
+that share no prompt, and a silent hub takes seconds. ``trl-lib/tldr``, ``trl-lib/tldr-preference``,
+``openai/summarize_from_feedback:comparisons`` and ``Anthropic/hh-rlhf`` are read as they are.
 """
 
 from __future__ import annotations

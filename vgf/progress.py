@@ -55,8 +55,6 @@ def progress_bar(description: str, total: int | None, unit: str, **settings: Any
         return tqdm(desc=description, total=total, unit=unit, mininterval=0.2, **settings)
     done = "{n_fmt}/{total_fmt}{unit} in {elapsed}, {remaining} left" if total else "{n_fmt}{unit} in {elapsed}"
     pace = {"mininterval": _SECONDS_BETWEEN_LOG_LINES, "maxinterval": _SECONDS_BETWEEN_LOG_LINES}
-    line = {
-        "bar_format": f"{{desc}}: {done}, {{rate_fmt}}{{postfix}}",
-        "delay": 1e-3,
-    }  # no line before anything is done
+    # The delay: no line before anything is done.
+    line = {"bar_format": f"{{desc}}: {done}, {{rate_fmt}}{{postfix}}", "delay": 1e-3}
     return _LogLines(file=sys.stderr, desc=description, total=total, unit=f" {unit}", **(pace | line | settings))

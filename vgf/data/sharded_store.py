@@ -81,9 +81,8 @@ class Schedule:
         order = self._order(epoch)
         ends = self._ends(order)
         k = int(np.searchsorted(ends, within, side="right"))
-        newest = (
-            epoch * shards + k
-        )  # positions count on over epochs, so that a shard keeps its slot from one to the next
+        # Positions count on over epochs, so that a shard keeps its slot from one to the next.
+        newest = epoch * shards + k
         slots = {p % self.window: int(order[p % shards]) for p in range(newest - self.window + 1, newest + 1)}
         start = step - within
         first = 0 if k == 0 else int(ends[k - 1])
@@ -209,9 +208,8 @@ class _Slots:
         begin = slot * self.slot_rows
         for name, tensor in _tensors(content).items():
             target = getattr(self._store, name)[begin : begin + self.slot_rows]
-            target[: content.rows] = (
-                tensor if tensor.is_floating_point() else tensor + begin
-            )  # integers are row numbers
+            # Integers are row numbers.
+            target[: content.rows] = tensor if tensor.is_floating_point() else tensor + begin
             target[content.rows :] = 0
         self.shards[slot] = shard
         self._counts[slot] = content.rows

@@ -154,9 +154,8 @@ def fit_heads(
             with torch.no_grad():
                 predicted = model(x_out).mean(0)
             correlation = float(torch.corrcoef(torch.stack([predicted, y_out]))[0, 1])
-            if (
-                not correlation <= best_correlation
-            ):  # also where held-out rewards are all the same: nothing to choose by
+            # Also where held-out rewards are all the same (NaN): there is nothing to choose by.
+            if not correlation <= best_correlation:
                 best, best_correlation = {k: v.clone() for k, v in model.state_dict().items()}, correlation
                 found_at = step
             elif step - found_at >= _PATIENCE:

@@ -152,9 +152,8 @@ class _Listener:
         if not self.wanted():
             raise Abandoned
         if self.final:
-            told = zip(
-                self.rows, tokens.tolist(), log_probs.tolist(), going.tolist(), strict=False
-            )  # rows are filled up
+            # Not strict: the batch was filled up with copies, of which nobody is told.
+            told = zip(self.rows, tokens.tolist(), log_probs.tolist(), going.tolist(), strict=False)
             for row, token, log_prob, goes in told:
                 if goes and row.told is not None:
                     row.told(Token(self.place, token, log_prob))

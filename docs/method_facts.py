@@ -29,7 +29,6 @@ _VALUE = {
     "heads": "value heads",
     "tokens": "value heads of a state and its next token",
     "reward": "the reward itself",
-    "heads and reward": "value heads and the reward itself",
 }
 
 
@@ -64,7 +63,11 @@ def _control_facts(method: MethodConfig) -> str:
 
 def _text_facts(method: MethodConfig) -> str:
     row = TEXT_RULES[method.transport.rule]
-    lines = [f"- Looks at {_VALUE[row.value]}.", *_settings(method), f"- From: {row.source}."]
+    lines = [
+        f"- Looks at {' and '.join(_VALUE[name] for name in row.value)}.",
+        *_settings(method),
+        f"- From: {row.source}.",
+    ]
     return _listed(lines, f"python -m vgf.run task=llm_reward method={method.method}")
 
 

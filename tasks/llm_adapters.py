@@ -39,7 +39,7 @@ def adapter_points(config: Config, problem: TextProblem, run: RunDirectory, devi
     heads_from = round_folder(run.path, facts["rounds"])
     adapted = adapted_reference(config, adapter_path(run.path), device)
     particles = _Adapted(policy_on(adapted, config, problem, heads_from))
-    movable = get_text_rule(config.transport.rule).value == "reward" or heads_path(heads_from).is_file()
+    movable = heads_path(heads_from).is_file() or not get_text_rule(config.transport.rule).needs_heads
     knobs = sorted({0.0, knob_of(config)} if movable else {0.0})
     return [_point(str(facts["settings"]["trainer"]), config, knob, particles) for knob in knobs]
 

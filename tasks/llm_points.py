@@ -98,7 +98,7 @@ def _random(name: str, config: Config, heads: Heads) -> list[TextPoint]:
 
 def _length(name: str, config: Config, heads: Heads) -> list[TextPoint]:
     """The same method, guided by nothing but length; only value heads can follow it."""
-    if TEXT_RULES[config.transport.rule].value != "heads" or "length" not in heads:
+    if TEXT_RULES[config.transport.rule].value != ("heads",) or "length" not in heads:
         return []
     point = moving(name, config, knob_of(config), config.text.sweep_seeds, Values(scorer("length"), heads["length"]))
     return [_beside(config, point)]

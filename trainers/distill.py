@@ -63,7 +63,7 @@ def train(config: Config, problem: TextProblem, run: RunDirectory, device: torch
     source = adapted_reference(config, adapter_path(run.path), device) if done else problem.reference
     for number in range(done + 1, config.text.finetune.rounds + 1):
         heads_from = round_folder(run.path, number - 1)
-        if get_text_rule(config.transport.rule).value != "reward" and not heads_path(heads_from).is_file():
+        if get_text_rule(config.transport.rule).needs_heads and not heads_path(heads_from).is_file():
             print(f"distill: stopping before round {number}, because there are no value heads to move particles with")
             return
         policy = policy_on(source, config, problem, heads_from)

@@ -21,7 +21,7 @@ from vgf.language.heads import ValueHeads
 from vgf.language.limits import Limits
 from vgf.language.reference import Prompts, Reference
 from vgf.language.rewards import RewardModel
-from vgf.language.rules import get_text_rule
+from vgf.language.rules import TextRule, get_text_rule
 from vgf.language.scorers import Scorer, require_gradient
 from vgf.methods import configured_budget, load_method
 from vgf.transport import Budget
@@ -168,13 +168,13 @@ class TextPolicy:
         began, how = time.perf_counter(), method.transport
         rule, values, budget = get_text_rule(how.rule), values or self.values, self._filled(budget, method)
         if unmoved is None:
-            again = rule.value == "reward"  # such rules decode their twins again, from the first changed token on
+            again = rule.value == ("reward",)  # such rules decode their twins again, from the first changed token on
             twins = decode(self.reference, prompts, how.particles, self.sampling, seed, keep=again)
             rewards = self.score(twins, values.reward)
             unmoved = Generation(twins, twins, rewards, rewards, time.perf_counter() - began)
             began = time.perf_counter()
         twins, twin_rewards = unmoved.twins, unmoved.twin_rewards
-        if _nothing(budget):
+        if budget.is_zero:
             return unmoved
         moved = self._moved(twins, budget, seed, method, values)
         rewards = self.score(moved, values.reward)
@@ -192,7 +192,7 @@ class TextPolicy:
         Rules that decode left to right do so once; the others decode the unmoved particles first.
         """
         budget, particles = self._filled(budget, method), method.transport.particles
-        if _nothing(budget):
+        if budget.is_zero:
             return self.samples(prompts, particles, seed)
         if self.streams(budget, method):
             twins = unwritten(prompts, particles, self.sampling.new_tokens)
@@ -203,7 +203,7 @@ class TextPolicy:
     def streams(self, budget: Budget | None, method: MethodConfig) -> bool:
         """Whether :meth:`sample` decodes every token once and keeps it, so that its text is known as it grows."""
         left_to_right = get_text_rule(method.transport.rule).left_to_right and self.limits == Limits()
-        return left_to_right or _nothing(self._filled(budget, method))
+        return left_to_right or self._filled(budget, method).is_zero
 
     def _filled(self, budget: Budget | None, method: MethodConfig) -> Budget:
         rule = method.transport.rule
@@ -216,9 +216,8 @@ class TextPolicy:
         """The moved particles of ``twins``, within the policy's limits."""
         rule = get_text_rule(method.transport.rule)
         options = {key: value for key, value in self._options(method).items() if key in rule.options}
-        moved = rule.move(
-            self.reference, self._value(rule.value, method, values), twins, self.sampling, seed, budget, **options
-        )
+        value = self._value(rule, method, values)
+        moved = rule.move(self.reference, value, twins, self.sampling, seed, budget, **options)
         if self.limits == Limits():
             return moved
         return moved.where(self.limits.kept(self.reference, moved, twins), twins)
@@ -228,10 +227,10 @@ class TextPolicy:
         named = {"aggregate": how.aggregate, "alpha": how.alpha, "gate": how.gate}
         return named | ({"step": how.step} if how.step else {}) | dict(how.options)
 
-    def _value(self, kind: str, method: MethodConfig, values: Values) -> Any:
-        """What a rule of that kind looks at: one of the values, or several."""
+    def _value(self, rule: TextRule, method: MethodConfig, values: Values) -> Any:
+        """What a rule looks at: one of the values, or a tuple of several."""
         found = []
-        for name in kind.split(" and "):
+        for name in rule.value:
             value = getattr(values, name)
             if value is None:
                 raise UserError(f"method={method.method} needs value heads, and none have been fitted")
@@ -258,7 +257,3 @@ class TextPolicy:
         groups = [slice(start, start + at_once) for start in range(0, len(texts), at_once)]
         scores = [score for group in groups for score in reward(prompts[group], texts[group])]
         return torch.tensor(scores, device=samples.tokens.device).view(samples.tokens.shape[:2])
-
-
-def _nothing(budget: Budget) -> bool:
-    return budget.steps == 0 or budget.size == 0

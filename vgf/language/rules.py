@@ -2,7 +2,7 @@
 
 As in control, a rule says where the value gradient acts and how; all of them are noise-coupled: budget 0 gives back
 the reference's samples, token for token. ``value`` says what a rule looks at: ``heads`` read the residual stream,
-``tokens`` a state and the next token, ``reward`` is the reward model itself, ``heads and reward`` the pair of them.
+``tokens`` a state and the next token, ``reward`` is the reward model itself.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ class TextRule:
     """One row of the table.
 
     Attributes:
-        move: (reference, value, twins, sampling, seed, budget, **options) -> samples. ``twins`` are the reference's
-            samples at that seed; a budget of nothing never comes here, because then they are the answer.
-        value: what it looks at.
+        move: (reference, value, twins, sampling, seed, budget, **options) -> samples. ``value`` is a tuple where it
+            looks at several. ``twins`` are the reference's samples at that seed; a budget of nothing never comes here,
+            because then they are the answer.
+        value: what it looks at, fields of :class:`vgf.language.policy.Values`.
         budget: what a budget that leaves fields open means.
         source: where it comes from.
         radius: whether it knows ``budget.radius``: the RMS of a displacement, per position for ``hidden`` (standardised
@@ -38,7 +39,7 @@ class TextRule:
     """
 
     move: Callable[..., Samples]
-    value: Literal["heads", "tokens", "reward", "heads and reward"]
+    value: tuple[Literal["heads", "tokens", "reward"], ...]
     budget: Budget
     source: str
     radius: bool = True
@@ -50,6 +51,11 @@ class TextRule:
         return "reward" not in self.value
 
     @property
+    def needs_heads(self) -> bool:
+        """Whether it cannot move anything before value heads have been fitted."""
+        return self.value != ("reward",)
+
+    @property
     def options(self) -> list[str]:
         """Names of the rule's own options."""
         return [p.name for p in inspect.signature(self.move).parameters.values() if p.kind is p.KEYWORD_ONLY]
@@ -57,19 +63,19 @@ class TextRule:
 
 TEXT_RULES: dict[str, TextRule] = {
     "hidden": TextRule(
-        hidden, "heads", Budget(4, 0.1), "ours: transport in the residual stream, at every token", left_to_right=True
+        hidden, ("heads",), Budget(4, 0.1), "ours: transport in the residual stream, at every token", left_to_right=True
     ),
-    "gumbel": TextRule(gumbel, "reward", Budget(3, 1.0), "ours: noise-coupled projected flow"),
+    "gumbel": TextRule(gumbel, ("reward",), Budget(3, 1.0), "ours: noise-coupled projected flow"),
     "hidden_gumbel": TextRule(
-        hidden_gumbel, "heads and reward", Budget(4, 0.1), "ours: the residual stream's flow, then the tokens' climb"
+        hidden_gumbel, ("heads", "reward"), Budget(4, 0.1), "ours: the residual stream's flow, then the tokens' climb"
     ),
-    "embedding": TextRule(embedding, "reward", Budget(4, 0.1), "VGF: flow in embedding space, decode once"),
-    "logits": TextRule(logits, "reward", Budget(2, 1.0), "straight-through, in the manner of SEA", False),
+    "embedding": TextRule(embedding, ("reward",), Budget(4, 0.1), "VGF: flow in embedding space, decode once"),
+    "logits": TextRule(logits, ("reward",), Budget(2, 1.0), "straight-through, in the manner of SEA", False),
     "expected": TextRule(
-        expected, "tokens", Budget(1, 1.0), "QGF eqs. 7, 9 at the expected next embedding", False, True
+        expected, ("tokens",), Budget(1, 1.0), "QGF eqs. 7, 9 at the expected next embedding", False, True
     ),
     "tilt": TextRule(
-        tilt, "tokens", Budget(1, 1.0), "no gradient: p(v) exp(w Q(h, v)) over the likeliest", False, True
+        tilt, ("tokens",), Budget(1, 1.0), "no gradient: p(v) exp(w Q(h, v)) over the likeliest", False, True
     ),
 }
 

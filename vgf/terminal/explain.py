@@ -106,7 +106,7 @@ def _rule(method: str) -> Iterator[tuple[str, str]]:
     yield "rule", name
     if name in TEXT_RULES:
         text_rule = TEXT_RULES[name]
-        yield "looks at", text_rule.value
+        yield "looks at", " and ".join(text_rule.value)
         yield "how", _first_sentences(text_rule.move)
         source, budget, extra = text_rule.source, text_rule.budget, ""
     else:

@@ -97,6 +97,10 @@ class Samples:
         index = chosen.unsqueeze(-1).expand(-1, -1, self.tokens.shape[2])
         return self._with([part.gather(1, index) for part in self._parts()])
 
+    def first(self, count: int) -> Samples:
+        """The first ``count`` completions of each prompt; all, where there are fewer."""
+        return self._with([part[:, :count] for part in self._parts()])
+
     def beside(self, other: Samples) -> Samples:
         """Both sets of completions of the same prompts."""
         pairs = zip(self._parts(), other._parts(), strict=True)

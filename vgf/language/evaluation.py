@@ -10,6 +10,7 @@ The proxy guides and selects; gold and second judge and never guide.
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +45,7 @@ class TextPoint:
         budget: the number its rows carry: value of the knob, a temperature, or a number of candidates.
         seeds: of the noise; the first so many of the run's.
         prompts: the first so many of the held-out ones, counted in whole batches; None: all.
-        generate: (policy, unmoved) -> the particles, given the reference's.
+        generate: (policy, unmoved, seed) -> the particles, given the reference's.
     """
 
     method: str
@@ -110,9 +111,8 @@ def more_candidates(counts: Sequence[int], seeds: int) -> list[TextPoint]:
     def up_to(count: int) -> Callable[[TextPolicy, Generation, int], Generation]:
         def generate(policy: TextPolicy, unmoved: Generation, seed: int) -> Generation:
             all_, more = drawn(policy, unmoved, seed), count - unmoved.twins.particles
-            first = torch.arange(more, device=all_.rewards.device).expand(len(all_.rewards), -1)
             seconds = unmoved.seconds + all_.seconds * more / all_.moved.particles
-            return replace(all_, moved=all_.moved[first], rewards=all_.rewards[:, :more], seconds=seconds)
+            return replace(all_, moved=all_.moved.first(more), rewards=all_.rewards[:, :more], seconds=seconds)
 
         return generate
 
@@ -201,7 +201,7 @@ class _Batch:
         columns |= {f"{name}_selected": value.gather(1, chosen)[:, 0] for name, value in pooled.items()}
         columns |= {"length": tokens.float().mean(1), "distinct2": _distinct_bigrams(moved)}
         if with_law and method != "best_of_n":
-            few = moved[torch.arange(-(-moved.tokens.shape[1] // 4), device=tokens.device).expand(len(tokens), -1)]
+            few = moved.first(math.ceil(moved.particles / 4))
             log_p, sampling = self._log_p(few, same, 1.0), self.policy.sampling
             columns["nll"] = -log_p.sum((1, 2)) / few.mask.sum((1, 2))
             if generation.law and sampling.is_whole:
@@ -253,11 +253,9 @@ class _Batch:
         moved, twins = generation.moved, generation.twins
         if moved.tokens.shape != twins.tokens.shape:
             return []
-        first = torch.zeros(len(moved.tokens), 1, dtype=torch.long, device=moved.tokens.device)
-        after, before = moved[first], twins[first]
         rows = []
         for i, prompt in enumerate(moved.prompts.texts):
-            new, old = (self._pieces(s.tokens[i, 0], s.mask[i, 0]) for s in (after, before))
+            new, old = (self._pieces(s.tokens[i, 0], s.mask[i, 0]) for s in (moved, twins))
             rows.append(
                 {
                     "method": method,

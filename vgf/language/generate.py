@@ -114,7 +114,7 @@ class Transported:
         if self.selects:
             samples, _ = policy.move(prompts, budget, seed, method).best(num_return_sequences)
         else:
-            samples = policy.sample(prompts, budget, seed, method)[_first(prompts, num_return_sequences)]
+            samples = policy.sample(prompts, budget, seed, method).first(num_return_sequences)
         return _joined(input_ids, samples)
 
     def _prompts(self, input_ids: Tensor, attention_mask: Tensor | None, new_tokens: int) -> Prompts:
@@ -124,10 +124,6 @@ class Transported:
             raise UserError("a prompt is empty; a language model needs something to go on from")
         texts: Sequence[str] = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
         return self.reference.tokenised(texts, rows, new_tokens=new_tokens)
-
-
-def _first(prompts: Prompts, count: int) -> Tensor:
-    return torch.arange(count, device=prompts.ids.device).expand(len(prompts.texts), count)
 
 
 def _joined(input_ids: Tensor, samples: Samples) -> Tensor:

@@ -11,9 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vgf.language.decoding import cut
 from vgf.serve.asked import TextFields
 from vgf.serve.decoder import Completion, Token
-from vgf.serve.pieces import Pieces, cut_at
+from vgf.serve.pieces import Pieces
 
 if TYPE_CHECKING:
     from vgf.serve.text import Job
@@ -50,7 +51,10 @@ class Form(ABC):
         return self.body(self._text(done, tokenizer, asked)[0]) | {"index": index} | self._end(done, tokenizer, asked)
 
     def _text(self, done: Completion, tokenizer: Any, asked: TextFields) -> tuple[str, bool]:
-        return cut_at(str(tokenizer.decode(done.tokens, skip_special_tokens=True)), asked.stops())
+        """The text up to the first stop string, and whether there is one."""
+        whole = str(tokenizer.decode(done.tokens, skip_special_tokens=True))
+        text = cut(whole, asked.stops())
+        return text, text != whole
 
     def _end(self, done: Completion, tokenizer: Any, asked: TextFields) -> dict[str, Any]:
         """Reason of the end, log probabilities where they were asked for, and what the transport did."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Pieces", "cut_at"]
+from vgf.language.decoding import cut
+
+__all__ = ["Pieces"]
 
 _INCOMPLETE = "\ufffd"  # what a decoder writes for bytes that are no character yet
 
@@ -30,12 +32,13 @@ class Pieces:
             return ""
         self._tokens.append(token)
         text = self._decoded().rstrip(_INCOMPLETE)
-        kept, self.stopped = cut_at(text, self._stops)
+        kept = cut(text, self._stops)
+        self.stopped = kept != text
         return self._show(kept if self.stopped else kept[: len(kept) - _held_back(kept, self._stops)])
 
     def rest(self) -> str:
         """What was held back, once no more tokens come."""
-        return "" if self.stopped else self._show(cut_at(self._decoded(), self._stops)[0])
+        return "" if self.stopped else self._show(cut(self._decoded(), self._stops))
 
     def _decoded(self) -> str:
         return str(self._tokenizer.decode(self._tokens, skip_special_tokens=True))
@@ -44,12 +47,6 @@ class Pieces:
         new = text[len(self._shown) :]
         self._shown += new
         return new
-
-
-def cut_at(text: str, stops: Sequence[str]) -> tuple[str, bool]:
-    """The text before the first stop string in it, and whether there is one."""
-    places = [place for stop in stops if (place := text.find(stop)) >= 0]
-    return (text[: min(places)], True) if places else (text, False)
 
 
 def _held_back(text: str, stops: Sequence[str]) -> int:

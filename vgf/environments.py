@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from vgf.errors import UserError
+from vgf.inherited import inherited
 
 __all__ = ["EnvironmentPool", "Outcome"]
 
@@ -58,7 +59,7 @@ class EnvironmentPool:
             worker = context.Process(
                 target=_work, args=(theirs, make, list(mine)), daemon=True, name=f"environments-{rank}"
             )
-            with _one_thread_a_worker():
+            with inherited(OMP_NUM_THREADS="1"):  # two cores must not spin against each other
                 worker.start()
             theirs.close()
             self._pipes.append(ours)
@@ -120,20 +121,6 @@ class EnvironmentPool:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _one_thread_a_worker:
-    """Spawned processes read OMP_NUM_THREADS from our environment: two cores must not spin against each other."""
-
-    def __enter__(self) -> None:
-        self._before = os.environ.get("OMP_NUM_THREADS")
-        os.environ["OMP_NUM_THREADS"] = "1"
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = self._before
 
 
 def _work(pipe: Connection, make: Callable[[], Any], slots: list[int]) -> None:

@@ -6,12 +6,11 @@ run never stops for a film: where nothing draws, or drawing fails, one line says
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from vgf.config import Config
 from vgf.environments import EnvironmentPool
 from vgf.evaluation import EpisodeRecord, episode_seed, evaluate
 from vgf.files import atomic_path, atomic_write_text
+from vgf.inherited import inherited
 from vgf.methods import ALL, budget_at, knob_of
 from vgf.policy import Policy
 from vgf.progress import progress_bar
@@ -60,7 +60,7 @@ def _film(config: Config, run_dir: Path, policy: Policy, make_environment: Calla
     with progress_bar("filming", len(knobs) * config.eval.videos, "episode") as bar:
         for knob in knobs:
             budget = budget_at(config, knob)
-            with _drawing(), EnvironmentPool(
+            with inherited(MUJOCO_GL=rendering_backend() or ""), EnvironmentPool(
                 partial(_make_filmed, make_environment, folder), slots=config.eval.videos, processes=1
             ) as pool:  # fmt: skip
                 episodes = evaluate(
@@ -86,20 +86,6 @@ def _entry(config: Config, folder: Path, step: int, knob: float, episode: Episod
         "file": name, "step": step, "method": config.method, "budget": knob, "episode": episode.episode,
         "return": episode.episode_return, "success": success, "length": episode.length,
     }  # fmt: skip
-
-
-@contextlib.contextmanager
-def _drawing() -> Iterator[None]:
-    """Processes started in the block draw with the backend that works here."""
-    before = os.environ.get("MUJOCO_GL")
-    os.environ["MUJOCO_GL"] = rendering_backend() or ""
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["MUJOCO_GL"]
-        else:
-            os.environ["MUJOCO_GL"] = before
 
 
 def _make_filmed(make_environment: Callable[[], Any], folder: Path) -> gymnasium.Env:

@@ -16,8 +16,8 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from vgf.errors import UserError
+from vgf.inherited import inherited
 from vgf.speed import cores
 
 __all__ = ["Race", "Side", "Speed", "Times", "race"]
@@ -185,23 +186,16 @@ class _Process:
         self.close()
 
 
-class _bound_to:
+@contextmanager
+def _bound_to(threads: int) -> Iterator[None]:
     """Processes started within inherit so many cores and threads (Linux; elsewhere only the threads)."""
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-
-    def __enter__(self) -> None:
-        self._cores, self._omp = cores(), os.environ.get("OMP_NUM_THREADS")
-        os.environ["OMP_NUM_THREADS"] = str(self._threads)
-        _bind(self._cores[-self._threads :])
-
-    def __exit__(self, *_: object) -> None:
-        _bind(self._cores)
-        if self._omp is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = self._omp
+    all_cores = cores()
+    _bind(all_cores[-threads:])
+    try:
+        with inherited(OMP_NUM_THREADS=str(threads)):
+            yield
+    finally:
+        _bind(all_cores)
 
 
 def _bind(chosen: list[int]) -> None:

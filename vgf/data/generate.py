@@ -34,6 +34,7 @@ import numpy as np
 from vgf.data.episode_files import Job, episode_path, is_finished, merge, read_json, rows_of, write_manifest
 from vgf.errors import UserError
 from vgf.files import atomic_path, atomic_write_text, locked, require_space, sweep
+from vgf.inherited import inherited
 from vgf.progress import progress_bar
 
 __all__ = ["generate"]
@@ -174,15 +175,12 @@ def _start_worker(packed: bytes, work: Path) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     worker = context.Process(target=_work, args=(packed, work, theirs), daemon=True, name="episodes")
-    before = {name: os.environ.get(name) for name in _WORKER_ENVIRONMENT}
     in_main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None  # what is ignored is inherited
-    os.environ.update(_WORKER_ENVIRONMENT)  # read by libraries while they are loaded, so it cannot be set later
     try:
-        worker.start()
+        with inherited(**_WORKER_ENVIRONMENT):
+            worker.start()
     finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
         if handler is not None:
             signal.signal(signal.SIGINT, handler)
     theirs.close()

@@ -55,6 +55,11 @@ class NetSizes:
         """D, entries of a particle: a flattened action chunk."""
         return self.chunk * self.action
 
+    @property
+    def widths(self) -> list[int]:
+        """Widths of the hidden layers of every network."""
+        return [self.hidden] * self.layers
+
 
 class Conditional:
     """A function of a context and more: call it with both, or give it the context first.
@@ -98,9 +103,9 @@ class Critics(nn.Module):
 
     def __init__(self, sizes: NetSizes) -> None:
         super().__init__()
-        hidden = [sizes.hidden] * sizes.layers
-        self.q = MLP(sizes.observation + sizes.particle, 1, hidden, heads=sizes.heads, activation=sizes.activation)
-        self.v = MLP(sizes.observation, 1, hidden, activation=sizes.activation)
+        pair = sizes.observation + sizes.particle
+        self.q = MLP(pair, 1, sizes.widths, heads=sizes.heads, activation=sizes.activation)
+        self.v = MLP(sizes.observation, 1, sizes.widths, activation=sizes.activation)
         self.q_target = copy.deepcopy(self.q).requires_grad_(False)
 
     @property
@@ -122,22 +127,14 @@ class ActorCritic(Critics):
     """Sources, critics, judge and extras, with the call signatures that ``vgf.transport`` expects."""
 
     def __init__(self, sizes: NetSizes) -> None:
-        hidden = [sizes.hidden] * sizes.layers
-        style: dict[str, Any] = {"activation": sizes.activation}
-
-        def source(name: str) -> Any:
-            shape = sizes.observation, sizes.particle, hidden
-            return SOURCES[name](*shape, layer_norm=sizes.policy_norm, **style)
-
-        flow = source(sizes.reference)
+        # Each network takes its initial weights from one stream of random numbers, in the order that is written here:
+        # the reference's do not depend on how many critics there are, and only what is optional comes after those.
+        flow = _source(sizes.reference, sizes)
         super().__init__(sizes)
-        self.sizes = sizes
-        self.flow = flow
-        build = {name: EXTRAS[name][0] for name in sizes.extras}
-        self.extras = nn.ModuleDict(
-            {name: net(sizes.observation, sizes.particle, hidden, sizes.heads) for name, net in build.items()}
-        )
-        self.policy = source(sizes.policy) if sizes.policy else None
+        self.sizes, self.flow = sizes, flow
+        shape = sizes.observation, sizes.particle, sizes.widths, sizes.heads
+        self.extras = nn.ModuleDict({name: EXTRAS[name][0](*shape) for name in sizes.extras})
+        self.policy = _source(sizes.policy, sizes) if sizes.policy else None
         self.judge = Critics(sizes) if sizes.judge else None
 
     @property
@@ -164,6 +161,12 @@ class ActorCritic(Critics):
         onlines: list[Tensor] = [p for _, online in pairs for p in online.parameters()]
         if pairs:
             torch._foreach_lerp_(targets, onlines, rate)
+
+
+def _source(name: str, sizes: NetSizes) -> Any:
+    """A new source of particles, a key of ``SOURCES``."""
+    shape = sizes.observation, sizes.particle, sizes.widths
+    return SOURCES[name](*shape, layer_norm=sizes.policy_norm, activation=sizes.activation)
 
 
 def network_of(parameter: str) -> str:

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vgf.config import MethodConfig
 from vgf.errors import UserError
 from vgf.files import atomic_path
 from vgf.methods import budget_at
-from vgf.policy import Policy
+from vgf.policy import Choice, Policy
 from vgf.problem import Problem
 from vgf.report.clouds import Clouds
 from vgf.report.measurements import Measurement
-from vgf.transport import Budget
 from vgf.transport.distance import mmd, travelled, w2, w_inf_bound
 
 __all__ = ["Probed", "measure", "particle_clouds", "read_probe", "trusted", "write_probe"]
@@ -67,25 +67,31 @@ def particle_clouds(policy: Policy, states: np.ndarray, method: MethodConfig, kn
 
     Four states at the 10, 37, 63 and 90 % quantiles of how far their particles travelled.
     """
-    moved, twins = _move(policy, states[:_CLOUDS], method, knob, _DRAWN)
+    obs = _on_device(policy, states[:_CLOUDS])
+    moved, twins = _clouds(_choices(policy, obs, method, knob, _DRAWN))
     order = travelled(moved, twins).mean(1).argsort()  # [M]
     chosen = order[(torch.tensor([0.1, 0.37, 0.63, 0.9]) * (len(order) - 1)).round().long().unique()]
     arrays = (x.cpu().numpy() for x in (chosen, moved[chosen], twins[chosen]))
     return Clouds(method.method, knob, policy.step, *arrays)
 
 
-def _move(
-    policy: Policy, states: np.ndarray, method: MethodConfig, knob: float, cloud: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """At least ``cloud`` particles a state, moved, and their twins: [M, N, D] each."""
-    rows, entries = policy.noise_shape(method)
+def _choices(policy: Policy, obs: Tensor, method: MethodConfig, knob: float, cloud: int) -> list[Choice]:
+    """Decisions at observations [M, S], one after another with noise of their own, of ``cloud`` particles or more."""
+    repeats = math.ceil(cloud / method.transport.particles)
     generator = torch.Generator().manual_seed(_SEED)
-    noise = torch.randn(math.ceil(cloud / method.transport.particles), len(states), rows, entries, generator=generator)
-    device = next(policy.networks.parameters()).device
-    obs = torch.from_numpy(states).to(device)
-    choices = [policy.choose(obs, batch.to(device), budget_at(method, knob), method) for batch in noise]
-    particles = torch.cat([choice.moved.particles for choice in choices], 1)
-    return particles, torch.cat([t for choice in choices if (t := choice.moved.twins) is not None], 1)
+    noise = torch.randn(repeats, len(obs), *policy.noise_shape(method), generator=generator)
+    return [policy.choose(obs, batch.to(obs.device), budget_at(method, knob), method) for batch in noise]
+
+
+def _clouds(choices: Sequence[Choice]) -> tuple[Tensor, Tensor]:
+    """All particles of decisions, moved, and their twins, at the first states: [M, N, D] each."""
+    moved = torch.cat([choice.moved.particles[:_CLOUDS] for choice in choices], 1)
+    twins = torch.cat([t[:_CLOUDS] for choice in choices if (t := choice.moved.twins) is not None], 1)
+    return moved, twins
+
+
+def _on_device(policy: Policy, states: np.ndarray) -> Tensor:
+    return torch.from_numpy(states).to(next(policy.networks.parameters()).device)
 
 
 @dataclass(frozen=True)
@@ -98,17 +104,9 @@ class Probed:
 
 def measure(policy: Policy, states: np.ndarray, method: MethodConfig, knob: float) -> Probed:
     """Move particles at every state by a method at one value of its knob: states [M, S]."""
-    rows, entries = policy.noise_shape(method)
-    repeats = math.ceil(_CLOUD / method.transport.particles)
-    generator = torch.Generator().manual_seed(_SEED)
-    noise = torch.randn(repeats, len(states), rows, entries, generator=generator)
-    device = next(policy.networks.parameters()).device
-    obs = torch.from_numpy(states).to(device)
-    budget: Budget = budget_at(method, knob)
-    choices = [policy.choose(obs, batch.to(device), budget, method) for batch in noise]
-
-    moved = torch.cat([choice.moved.particles[:_CLOUDS] for choice in choices], 1)  # [M, cloud, D]
-    twins = torch.cat([t[:_CLOUDS] for choice in choices if (t := choice.moved.twins) is not None], 1)
+    obs = _on_device(policy, states)
+    choices = _choices(policy, obs, method, knob, _CLOUD)
+    moved, twins = _clouds(choices)
     values = torch.stack([policy.value(obs, choice.actions, method) for choice in choices])
     judged = torch.stack([policy.judge(obs, choice.actions) for choice in choices])
     far = torch.stack([travelled(choice.actions, choice.twins) for choice in choices])

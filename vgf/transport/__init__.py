@@ -4,7 +4,8 @@
 ``rules``      the table, ``transport``  ``fields``     how the value gradient is estimated
 ``steps``      how a gradient moves      ``kernels``    RBF and SVGD
 ``select``     which particle acts       ``distance``   how far particles are from their twins
-``limits``     where a particle stops   ``posterior``  samples of p(x_1 | x_t)
+``limits``     where a particle stops    ``posterior``  samples of p(x_1 | x_t)
+``gradient``   with respect to particles, by autograd or torch.func
 """
 
 from vgf.transport.budget import Budget

@@ -60,7 +60,8 @@ def score_run(
     run.note("last evaluation", command_line())
     configured = None if config.method == ALL else (config.method, knob_of(config))
     title = config.env or config.task
-    table = write_report(run.path, title=title, configured=configured, played=make_environment is not None)
+    knob, played = config.transport.knob, make_environment is not None
+    table = write_report(run.path, title=title, configured=configured, knob=knob, played=played)
     print(f"\n{table}\n\nreport: {run.path / 'report.html'}\ncurve:  {run.path / 'curve.png'}")
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.made_rows import QGF, Page
+from tests.report.made_rows import QGF, Page, rows_of, write_rows
 from vgf.errors import UserError
 from vgf.evaluation import EpisodeRecord
 from vgf.methods import load_method
 from vgf.played import Played, keep_played, played_with, read_played
 from vgf.report import write_report
+from vgf.report.series import make_series
+from vgf.report.several import group_runs, read_run
 from vgf.rundir import RunDirectory
 
 COMMON = "the same environment seed and the same particle noise at every budget"
@@ -80,6 +82,27 @@ def test_points_of_other_settings_are_named(kept: Path) -> None:
     for budget in (0.0, 0.01):  # most points now have the gate, but the curve is the configured point's
         keep_played(kept, (100, "qgf", budget), other)
     assert said in words(kept)
+
+
+def test_a_point_is_a_value_of_the_knob_it_was_played_with(run: Path) -> None:
+    write_rows(run, rows_of("grad_step", {0: 0.1, 0.01: 0.5, 2: 0.8}))
+    turned = load_method("grad_step")
+    turned.transport.knob = "size"
+    for budget in (0.0, 0.01):
+        keep_played(run, (100, "grad_step", budget), played_with(turned, seed=0, episodes=10))
+    keep_played(run, (100, "grad_step", 2.0), played_with(load_method("grad_step"), seed=0, episodes=10))
+    table = write_report(run, title="t", configured=("grad_step", 0.01), knob="size")
+    assert [" ".join(line.split()[1:3]) for line in table.splitlines()[2:5]] == ["size 0", "size 0.01", "steps 2"]
+    assert "grad_step at steps 2 was played with" in table
+    assert "warning" not in table
+    (run / "config.yaml").write_text("method: grad_step\ntransport: {knob: steps}\nbudget: {steps: 2}\n")  # as trained
+    stored = read_run(run)
+    told = [(point.knob, point.budget, point.configured) for point in stored.points]
+    assert told == [("size", 0.0, False), ("size", 0.01, False), ("steps", 2.0, True)]
+    series = make_series(group_runs([stored]))
+    assert {one.name: [mark.budget for mark in one.marks] for one in series} == {
+        "grad_step, size": [0.0, 0.01], "grad_step, steps": [2.0],
+    }  # fmt: skip
 
 
 def test_what_is_not_known_is_not_claimed_and_old_runs_are_told_of_as_before(run: Path) -> None:

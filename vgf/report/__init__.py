@@ -15,7 +15,6 @@ from vgf.played import read_played
 from vgf.report.conditions import COMMON_EPISODES, episodes_note, settings_notes
 from vgf.report.curves import draw_curve
 from vgf.report.episodes import read_evaluations
-from vgf.report.facts import read_facts
 from vgf.report.measurements import read_measurements
 from vgf.report.page import render_page
 from vgf.report.points import (
@@ -33,6 +32,7 @@ from vgf.report.points import (
     score_text,
     summarise,
     unplayed,
+    with_knobs,
     with_measurements,
     with_scale,
 )
@@ -44,7 +44,9 @@ __all__ = ["Point", "draw_curve", "read_evaluations", "summarise", "terminal_tab
 _OFFLINE = {"critic gain": "value_gain", "judge gain": "judge_gain", "W2": "w2"}  # on held-out states
 
 
-def write_report(run_dir: Path, *, title: str, configured: Configured, played: bool = True) -> str:
+def write_report(
+    run_dir: Path, *, title: str, configured: Configured, knob: str | None = None, played: bool = True
+) -> str:
     """Write ``curve.png`` and ``report.html`` into a run directory and return the table for the terminal.
 
     A picture that cannot be drawn or a file that cannot be written is one warning line under the
@@ -54,19 +56,18 @@ def write_report(run_dir: Path, *, title: str, configured: Configured, played: b
         run_dir: holds ``eval.csv``; other files may be missing or cut off.
         title: of figure and page.
         configured: method and budget the run acts with, None when it has none.
+        knob: what that budget is a value of, ``size`` or ``steps``; None: as the method's file says. Points of which it
+            was kept have their own.
         played: False for a run without an environment: the report is what was measured on held-out states.
 
     Raises:
         UserError: ``eval.csv`` (``offline.csv`` of a run that is not played) is missing or broken.
     """
     run_dir = Path(run_dir)
-    facts = read_facts(run_dir)
-    knob = facts.get("transport.knob")
-    own = configured and knob and facts.get("method") == configured[0]  # else another method is being evaluated
-    knobs = {configured[0]: str(knob)} if configured and own else None
+    knobs = {configured[0]: knob} if configured and knob else None
     if played:
-        summary = with_scale(summarise(read_evaluations(run_dir), knobs=knobs), read_scale(run_dir))
-        points = with_measurements(summary, read_measurements(run_dir))
+        summary = with_knobs(summarise(read_evaluations(run_dir), knobs=knobs), read_played(run_dir))
+        points = with_measurements(with_scale(summary, read_scale(run_dir)), read_measurements(run_dir))
     else:
         points = unplayed(read_measurements(run_dir), knobs=knobs)
     lines = [terminal_table(points, configured=configured), *_warnings(latest(points), run_dir, configured)]

@@ -120,7 +120,8 @@ def _draw(
     if panel.y == "gains":
         _draw_gains(ax, shown, configured, looks[methods[0]].colour)
         return []
-    curves = [[point for point in shown if point.method == name] for name in methods]
+    lines = dict.fromkeys((point.method, point.knob) for point in shown)  # calls may have turned different knobs
+    curves = [[point for point in shown if (point.method, point.knob) == line] for line in lines]
     budgets = sorted({point.budget for point in shown})
     axis = budget_axis(budgets)
     shared = len({_interval(curve[0], panel) for curve in curves if curve[0].budget == 0}) == 1

@@ -15,7 +15,7 @@ import numpy as np
 
 from vgf.errors import UserError
 from vgf.methods import load_method, method_names, same_budget, stays_put
-from vgf.played import Key
+from vgf.played import Key, Played
 from vgf.report.episodes import Row
 from vgf.report.measurements import Measurement
 from vgf.scale import ScoreScale
@@ -24,7 +24,7 @@ from vgf.stats import bootstrap_interval, iqm, success_interval
 __all__ = [
     "Configured", "Point", "best_of_sweep", "budget_label", "column_text", "counts_text", "episodes_text", "find",
     "interval_text", "is_configured", "known", "latest", "number_text", "remark", "score_text", "summarise", "unplayed",
-    "unswept", "with_measurements", "with_scale",
+    "unswept", "with_knobs", "with_measurements", "with_scale",
 ]  # fmt: skip
 
 Configured = tuple[str, float] | None  # method and budget that the run is configured to act with
@@ -112,6 +112,16 @@ def with_measurements(points: Iterable[Point], measurements: Iterable[Measuremen
             point = replace(point, value_gain=here.value - start.value, judge_gain=here.judge - start.judge)
         joined.append(point)
     return joined
+
+
+def with_knobs(points: Iterable[Point], conditions: Mapping[Key, Played]) -> list[Point]:
+    """Points with the knob that each was played with, where that was kept: calls may turn different ones."""
+    return [
+        replace(point, knob=str(how.settings.get("transport.knob", point.knob)))
+        if (how := conditions.get(point.key))
+        else point
+        for point in points
+    ]
 
 
 def with_scale(points: Iterable[Point], scale: ScoreScale | None) -> list[Point]:

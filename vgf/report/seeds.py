@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from vgf.played import read_played
 from vgf.report.episodes import read_evaluations
-from vgf.report.points import Point, budget_label, column_text, interval_text, latest, score_text, summarise
+from vgf.report.points import Point, budget_label, column_text, interval_text, latest, score_text, summarise, with_knobs
 from vgf.report.table import aligned
 
 __all__ = ["seeds_table"]
@@ -20,7 +21,7 @@ def seeds_table(run_dirs: Sequence[Path], *, knobs: dict[str, str] | None = None
 
     Args:
         run_dirs: one a seed, evaluated.
-        knobs: method name -> knob, where the runs turn another knob than the method's file says.
+        knobs: method name -> knob, where it was not kept what a point was played with; else the method's file's.
 
     Raises:
         UserError: a run's ``eval.csv`` is missing or broken.
@@ -31,7 +32,7 @@ def seeds_table(run_dirs: Sequence[Path], *, knobs: dict[str, str] | None = None
         last = max(row.step for row in own)
         rows.append([row for row in own if row.step == last])
     singles = [{(p.method, p.budget): p for p in summarise(own, knobs=knobs)} for own in rows]
-    pooled = summarise([row for own in rows for row in own], knobs=knobs)
+    pooled = with_knobs(summarise([row for own in rows for row in own], knobs=knobs), read_played(run_dirs[0]))
     points = [p for p in latest(pooled) if all((p.method, p.budget) in single for single in singles)]
 
     def seed_range(point: Point) -> str:

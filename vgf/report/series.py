@@ -1,4 +1,4 @@
-"""The curves of ``vgf compare``: one for every method of every kind of run.
+"""The curves of ``vgf compare``: one for every method of every kind of run, and every knob that it was swept over.
 
 Runs that differ in nothing but the seed are one curve; its intervals come from all their episodes (Wilson for success,
 bootstrap stratified by run for returns and rewards).
@@ -7,7 +7,7 @@ bootstrap stratified by run for returns and rewards).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +52,7 @@ class Series:
 
 
 def make_series(groups: Sequence[Group], only: Sequence[str] = ()) -> list[Series]:
-    """One series for every group and method, those with a budget to turn first.
+    """One series for every group, method and knob, those with a budget to turn first.
 
     Args:
         groups: of runs.
@@ -64,8 +64,12 @@ def make_series(groups: Sequence[Group], only: Sequence[str] = ()) -> list[Serie
     methods = dict.fromkeys(point.method for group in groups for run in group.runs for point in run.points)
     if unknown := [name for name in only if name not in methods]:
         raise UserError(f"--methods: no run was evaluated with {unknown[0]!r}; use {', '.join(methods)}")
-    series = [_series(group, method, len(groups)) for group in groups for method in dict.fromkeys(only or methods)]
-    found = [one for one in series if one.marks]
+    found = [
+        one
+        for group in groups
+        for method in dict.fromkeys(only or methods)
+        for one in _series(group, method, len(groups))
+    ]
     if len(found) > (_MOST_METHODS if len({one.method for one in found}) == len(found) else _MOST):
         raise UserError(
             f"{len(found)} curves cannot be told apart (kinds of run: {len(groups)}, methods: {len(only or methods)}); "
@@ -74,13 +78,16 @@ def make_series(groups: Sequence[Group], only: Sequence[str] = ()) -> list[Serie
     return sorted(found, key=lambda one: one.flat)
 
 
-def _series(group: Group, method: str, groups: int) -> Series:
-    """A method of a group; without marks where the group was not evaluated with it."""
-    mine = [point for run in group.runs for point in run.points if point.method == method]
-    budgets, unit = sorted({point.budget for point in mine}), group.runs[0].unit
-    marks = [_mark([point for point in mine if point.budget == budget], unit) for budget in budgets]
-    name = method if groups == 1 or group.name == f"method={method}" else f"{group.name}: {method}"
-    return Series(name, method, mine[0].knob if mine else "budget", unit, marks)
+def _series(group: Group, method: str, groups: int) -> Iterator[Series]:
+    """A method of a group, by each knob; none where the group was not evaluated with it."""
+    points = [point for run in group.runs for point in run.points if point.method == method]
+    knobs, unit = dict.fromkeys(point.knob for point in points), group.runs[0].unit
+    for knob in knobs:
+        mine = [point for point in points if point.knob == knob]
+        budgets = sorted({point.budget for point in mine})
+        marks = [_mark([point for point in mine if point.budget == budget], unit) for budget in budgets]
+        name = method if groups == 1 or group.name == f"method={method}" else f"{group.name}: {method}"
+        yield Series(f"{name}, {knob}" if len(knobs) > 1 else name, method, knob, unit, marks)
 
 
 def _mark(points: Sequence[StoredPoint], unit: str) -> Mark:

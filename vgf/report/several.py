@@ -15,6 +15,7 @@ import numpy as np
 
 from vgf.errors import UserError
 from vgf.methods import knob_of, load_method, method_names, same_budget
+from vgf.played import read_played
 from vgf.report.episodes import read_evaluations
 from vgf.report.facts import flatten, read_facts
 from vgf.report.text_rows import read_text_rows, read_text_run
@@ -33,7 +34,7 @@ class StoredPoint:
     """What one run scored with one method at one budget of its last checkpoint.
 
     Attributes:
-        method, budget, knob: what moved; budget is a value of the method's knob.
+        method, budget, knob: what moved; budget is a value of the knob, that of the call which played it.
         scores: of each episode (or prompt, over its seeds), [E].
         travelled: mean distance from the reference; NaN where it was not measured.
         configured: whether it is the budget that the method is configured to act with.
@@ -90,14 +91,17 @@ def read_run(path: Path) -> StoredRun:
         return StoredRun(path, config, "gold", _text_points(path))
     rows = read_evaluations(path)
     rows = [row for row in rows if row.step == rows[-1].step]
+    conditions = read_played(path)
     success = all(row.success is not None for row in rows)
     points = []
     for method, budget in dict.fromkeys((row.method, row.budget) for row in rows):
         mine = [row for row in rows if (row.method, row.budget) == (method, budget)]
         scores = [row.success if success else row.episode_return for row in mine]
-        knob, own = _own_knob(method, config, path)
-        far = _mean(row.travelled for row in mine)
-        points.append(StoredPoint(method, budget, knob, np.array(scores, float), far, same_budget(budget, own)))
+        usual, own = _own_knob(method, config, path)
+        how = conditions.get((rows[0].step, method, budget))
+        knob = str(how.settings.get("transport.knob", usual)) if how else usual
+        far, configured = _mean(row.travelled for row in mine), knob == usual and same_budget(budget, own)
+        points.append(StoredPoint(method, budget, knob, np.array(scores, float), far, configured))
     return StoredRun(path, config, "success" if success else "return", points)
 
 

@@ -14,7 +14,7 @@ from vgf.report.text_rows import COLUMNS as TEXT_COLUMNS
 from vgf.results.choose import choose
 from vgf.results.experiment import Against, Experiment, Measure, Runs
 from vgf.results.grid import runs_of
-from vgf.results.measure import Number, measured
+from vgf.results.measure import Number, measured, runs_needed
 from vgf.rundir import EVAL_COLUMNS
 from vgf.stats import bootstrap_interval, mean_interval, success_interval
 
@@ -65,8 +65,8 @@ def test_success_pools_the_episodes_of_all_runs(folder: Path):
 
 
 def test_mean_is_resampled_within_runs(folder: Path):
-    both = [scores(folder, seed, "qgf", 0.3, column=4) for seed in (0, 1)]
-    found = number(folder, Measure("m", "qgf", budget=0.3, field="return", statistic="mean"))
+    both = [scores(folder, seed, "qgf", 0.1, column=4) for seed in (0, 1)]
+    found = number(folder, Measure("m", "qgf", budget=0.1, field="return", statistic="mean"))
     assert found == Number(float(np.concatenate(both).mean()), *bootstrap_interval(both))
 
 
@@ -88,6 +88,26 @@ def test_differences_are_paired(folder: Path):
     assert number(folder, minus) == Number(float(pairs.mean()), *mean_interval(pairs))
 
 
+@pytest.mark.parametrize("statistic", ["mean", "iqm"])
+def test_equal_scores_tell_no_interval(folder: Path, statistic: str):
+    same = number(folder, Measure("m", "qgf", budget=0.1, field="travelled", statistic=statistic))
+    assert same.value == pytest.approx(0.02)
+    assert np.isnan([same.low, same.high]).all()
+
+
+def test_runs_that_are_read_need_those_they_subtract_and_start_from():
+    each = {
+        "base": ("", None), "first": ("", None), "second": ("init=base", None), "third": ("", "./first"),
+        "aside": ("", None),
+    }  # fmt: skip
+    runs = [Runs(f"python -m vgf.run {words} run_dir={name}", name, copy=copy) for name, (words, copy) in each.items()]
+    measures = [
+        Measure("m", "qgf", runs="third", minus=Against("qgf", runs="second")), Measure("n", "qgf", runs="aside"),
+    ]  # fmt: skip
+    experiment = Experiment("e", "E", "?", "not run", "Control", runs=runs, measures=measures)
+    assert runs_needed(experiment, ["m"]) == {"base", "first", "second", "third"}
+
+
 def test_a_distance_lies_between_two_budgets(folder: Path):
     at = Measure("m", "qgf", travelled=0.03, statistic="mean", where={"seed": [0]})
     mixed = 0.75 * scores(folder, 0, "qgf", 0.1) + 0.25 * scores(folder, 0, "qgf", 0.3)
@@ -103,6 +123,7 @@ def test_a_distance_lies_between_two_budgets(folder: Path):
         (Measure("m", "qgf", budget="chosen"), "no budget of qgf has been chosen"),
         (Measure("m", "qgf", budget=0.1, field="sucess"), "has no sucess of qgf. Did you mean 'success'"),
         (Measure("m", "qgf", travelled=0.5, statistic="mean"), "sweep reaches from 0 to 0.06"),
+        (Measure("m", "qgf", travelled=0.03, field="sucess"), "has no sucess of qgf. Did you mean 'success'"),
         (Measure("m", "qgf", budget=0.1, statistic="median"), "statistic='median' is unknown"),
         (Measure("m", "qgf", budget=0.1, minus=Against("best_of_n", runs="x")), "no run 'x'"),
     ],

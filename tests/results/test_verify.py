@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import yaml
 from tests.command import run_main
 from tests.results.small_experiments import PILOT, SEEDS, written
 from vgf import UserError, identity
-from vgf.results import runner
+from vgf.results import page, runner
 from vgf.results.__main__ import main
 from vgf.results.history import history
 from vgf.results.registry import read
@@ -52,6 +53,67 @@ def test_an_experiment_from_its_file_to_its_verdict(experiments: Path, tmp_path:
     assert (status, said) == (
         2, f"vgf: --runs {tmp_path / 'absent'} is no folder; it holds the run directories of tiny",
     )  # fmt: skip
+
+
+def recorded(folder: Path, values: dict[str, list[float]], *runs: dict, measures: list[dict]) -> None:
+    """An experiment ``e`` with numbers."""
+    written(folder, *runs, measures=measures)
+    whole = yaml.safe_load((folder / "e.yaml").read_text())
+    whole["expected"] = {"commit": "c", "date": "d", "machine": "m", "values": values}
+    (folder / "e.yaml").write_text(yaml.safe_dump(whole))
+
+
+def test_only_runs_that_recorded_numbers_need_are_run(experiments: Path, tmp_path: Path, started: list[str]):
+    seeds = {"grid": {"seed": [0, 1, 2]}, "command": "python -m vgf.run seed={seed} run_dir=s{seed}"}
+    one = {"name": "{seed}", "method": "qgf", "budget": 0.3, "where": {"seed": ["{seed}"]}, "each": {"seed": [0, 1, 2]}}
+    recorded(experiments, {"1": [1.0, 0.5, 1.0]}, seeds, measures=[one])
+    assert run_main(["verify", "e", "--root", str(tmp_path)])[0] == 0
+    assert started == ["seed=1 run_dir=s1"]
+    shown = "\n".join(page._commands(read("e"), read("e").expected))  # type: ignore[arg-type]
+    assert "seed=1" in shown
+    assert "seed=0" not in shown
+    assert "more with" not in shown
+
+
+def test_a_number_without_an_interval_is_told_and_not_judged(experiments: Path, tmp_path: Path, started: list[str]):
+    run = {"command": "python -m vgf.run run_dir=a"}
+    measure = {"name": "far", "method": "qgf", "budget": 0.3, "field": "travelled", "statistic": "mean"}
+    recorded(experiments, {"far": [0.2]}, run, measures=[measure])
+    assert run_main(["verify", "e", "--root", str(tmp_path)]) == (0, "\n".join([
+        "e, 1 to go: python -m vgf.run run_dir=a",
+        "beside   far: 0.10; recorded 0.20, without an interval",
+        "e: 0 of 0 inside their recorded 95 % intervals",
+    ]))  # fmt: skip
+
+
+@pytest.mark.parametrize("option", [["--pilot"], ["--limit-minutes", "3"], ["--root", "x"]])
+def test_options_of_running_are_refused_where_nothing_is_run(experiments: Path, tmp_path: Path, option: list[str]):
+    recorded(experiments, {"far": [0.2]}, {"command": "python -m vgf.run run_dir=a"}, measures=[])
+    status, said = run_main(["verify", "e", "--runs", str(tmp_path), *option])
+    assert (status, said) == (2, f"vgf: {option[0]} is for running, and --runs only reads; leave one out")
+
+
+def test_numbers_without_commands_are_not_looked_for_in_runs(experiments: Path, tmp_path: Path):
+    recorded(experiments, {"far": [0.2]}, measures=[{"name": "far", "method": "qgf"}])
+    status, said = run_main(["verify", "e", "--runs", str(tmp_path)])
+    assert (status, said.split(";")[0]) == (2, "vgf: e has no commands of its own to run, and no runs to read")
+
+
+def test_the_state_writes_nothing_and_one_broken_experiment_hides_no_other(
+    experiments: Path, tmp_path: Path, started: list[str]
+):
+    written(experiments, PILOT, SEEDS)
+    runner.run_missing(read, "e", tmp_path)
+    whole = yaml.safe_load((experiments / "e.yaml").read_text())
+    (experiments / "f.yaml").write_text(yaml.safe_dump(whole | {"name": "f"}))
+    shutil.copytree(tmp_path / "e", tmp_path / "f")
+    shutil.rmtree(tmp_path / "e" / "pilot")
+    (tmp_path / "f" / "chosen.json").unlink()
+    broken, fine = runner.state([read("e"), read("f")], tmp_path)
+    assert broken.startswith("e: ")
+    assert "pilot" in broken
+    assert fine == "f: 4 runs ended in 0 min; complete"
+    assert not (tmp_path / "f" / "chosen.json").exists()
 
 
 def test_all_experiments_are_listed(experiments: Path):

@@ -2,8 +2,8 @@
 
 run NAME ...     what is missing of them, one run after another; the same command goes on
 state            what is done of every experiment in the folder
-record NAME ...  read the finished runs' numbers into ``results/NAME.yaml``
-page             write ``docs/results.md`` and its figures from the registry
+record NAME ...  read the finished runs' numbers into ``results/NAME.yaml``, and copy their figures
+page             write ``docs/results.md`` from the registry, and the figures that are drawn from its numbers
 """
 
 from __future__ import annotations
@@ -34,18 +34,20 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("command", choices=("run", "state", "record", "page"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="of run and record; 'vgf verify' lists them")
     running_arguments(parser)
-    parser.add_argument("--docs", type=Path, default=Path("docs"), metavar="DIR", help="of page: where it goes")
+    parser.add_argument(
+        "--docs", type=Path, default=Path("docs"), metavar="DIR", help="of page and record: where pages and figures go"
+    )
     parser.add_argument("--only", action="append", default=[], metavar="KEY=VALUE", help="of run: some of the grid")
     given = parser.parse_args(list(arguments))
     if given.command in ("run", "record") and not given.names:
         raise UserError(f"{given.command}: name an experiment; 'vgf verify' lists them")
     if given.command == "page":
-        print("\n".join(write_page(given.docs, given.root)))
+        print("\n".join(write_page(given.docs)))
     elif given.command == "state":
         print("\n".join(state([read(name) for name in names()], given.root)))
     elif given.command == "record":
         for name in given.names:
-            print(record(name, given.root))
+            print(record(name, given.root, given.docs))
     else:
         for name in given.names:
             run_missing(

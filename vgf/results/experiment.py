@@ -91,7 +91,7 @@ class Expected:
         seconds: wall time of all runs, without attempts that failed; null where it was not kept.
         versions: package -> version.
         chosen: method -> budget that the pilot chose.
-        values: measure -> value and the ends of its 95 % interval.
+        values: measure -> value and the ends of its 95 % interval; the value alone where every score was the same.
         source: ``recorded`` from runs by vgf.results, or where it was ``transcribed`` from.
     """
 
@@ -122,7 +122,8 @@ class Figure:
     Attributes:
         file: in ``docs/``.
         caption: below it; alt: what it shows, for those who do not see it.
-        source: ``RUN_DIR/FILE`` in the experiment's folder, copied; null: drawn from ``expected.values``.
+        source: ``RUN_DIR/FILE`` in the experiment's folder, copied when its numbers are recorded; null: drawn from
+            ``expected.values``.
         measures: those that are drawn, in this order; axis: what is across.
     """
 

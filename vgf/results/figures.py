@@ -1,9 +1,9 @@
-"""The pictures of the page: drawn from the recorded values alone, or copied from a finished run."""
+"""The pictures of the page: drawn from the recorded values alone, or copied from a run whose numbers are recorded."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -18,28 +18,38 @@ from vgf.results.experiment import Experiment, Figure
 from vgf.results.grid import measures_of
 from vgf.results.text import cells_of
 
-__all__ = ["write_figures"]
+__all__ = ["copy_figures", "write_figures"]
 
 
-def write_figures(experiment: Experiment, docs: Path, root: Path) -> list[Path]:
-    """Write an experiment's figures, and say which: those of runs that are not in ``root`` stay as they are.
+def write_figures(experiment: Experiment, docs: Path) -> list[Path]:
+    """Draw those of an experiment's figures that no run has drawn, and say which.
 
     Raises:
         UserError: a figure of a measure without a value.
     """
-    written = []
+    drawn = [figure for figure in experiment.figures if figure.source is None]
+    for figure in drawn:
+        with settings(), atomic_path(docs / figure.file) as path:
+            _drawn(experiment, figure).savefig(path, format="png", dpi=160)
+    return [docs / figure.file for figure in drawn]
+
+
+def copy_figures(experiment: Experiment, docs: Path, folder: Path, runs: Collection[str]) -> list[Path]:
+    """Copy those of an experiment's figures that these runs have drawn, and say which.
+
+    Args:
+        docs: where figures go.
+        folder: holds the run directories.
+        runs: those whose numbers are recorded.
+    """
+    copied = []
     for figure in experiment.figures:
-        with settings():
-            if figure.source is None:
-                with atomic_path(docs / figure.file) as path:
-                    _drawn(experiment, figure).savefig(path, format="png", dpi=160)
-            elif (picture := root / experiment.name / figure.source).is_file():
-                with atomic_path(docs / figure.file) as path:
-                    shutil.copyfile(picture, path)
-            else:
-                continue
-        written.append(docs / figure.file)
-    return written
+        picture = folder / (figure.source or "")
+        if picture.is_file() and str(picture.parent.relative_to(folder)) in runs:
+            with atomic_path(docs / figure.file) as path:
+                shutil.copyfile(picture, path)
+            copied.append(docs / figure.file)
+    return copied
 
 
 def _drawn(experiment: Experiment, figure: Figure) -> Picture:
@@ -56,7 +66,7 @@ def _drawn(experiment: Experiment, figure: Figure) -> Picture:
     axes = picture.add_subplot()
     bare(axes)
     scale = 100.0 if measures_of(experiment)[figure.measures[0]].field == "success" else 1.0
-    points = [[scale * x for x in values[name]] for name in figure.measures]
+    points = [[scale * x for x in _with_ends(values[name])] for name in figure.measures]
     if lines:
         _draw_lines(axes, figure.measures, points, percent=scale == 100)
     else:
@@ -64,6 +74,11 @@ def _drawn(experiment: Experiment, figure: Figure) -> Picture:
     axes.set_title(experiment.title, loc="left", color=INK, fontsize=10, fontweight="bold", pad=8)
     axes.set_xlabel(figure.axis, color=MUTED, fontsize=9)
     return picture
+
+
+def _with_ends(numbers: Sequence[float]) -> Sequence[float]:
+    """Value and ends of its interval; of a value without one, the value itself."""
+    return numbers if len(numbers) == 3 else [numbers[0]] * 3
 
 
 def _draw_lines(axes: Axes, names: Sequence[str], points: Sequence[Sequence[float]], *, percent: bool) -> None:

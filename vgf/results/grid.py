@@ -38,6 +38,13 @@ class OneRun:
     pilot: bool
 
     @property
+    def origin(self) -> str | None:
+        """The run directory of the same experiment that it starts from, where it names one."""
+        if self.copy is not None:
+            return self.copy.removeprefix("./") if self.copy.startswith("./") else None
+        return next((word.removeprefix("init=") for word in self.arguments if word.startswith("init=")), None)
+
+    @property
     def command(self) -> str:
         """As it is typed in the experiment's folder."""
         return shlex.join([*PROGRAM, *self.arguments])

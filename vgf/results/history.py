@@ -48,9 +48,11 @@ def history(folder: Path) -> list[Attempt]:
 
 
 def add(folder: Path, attempt: Attempt) -> None:
-    """Add the newest attempt."""
-    with (folder / _FILE).open("a") as file:
-        file.write(_line(attempt))
+    """Add the newest attempt, on a line of its own: the last one may be torn."""
+    path = folder / _FILE
+    torn = path.is_file() and path.read_text()[-1:] not in ("", "\n")
+    with path.open("a") as file:
+        file.write("\n" * torn + _line(attempt))
 
 
 def merge(folder: Path, attempts: Iterable[Attempt]) -> None:

@@ -15,18 +15,22 @@ VERSIONS = ("python", "torch", "numpy", "mujoco", "gymnasium", "ogbench")
 _FILES = ("eval.csv", "text.json", "auto_budget.json")
 
 
-def keep(runs: Sequence[OneRun], folder: Path, kept: Path) -> None:
+def keep(runs: Sequence[OneRun], folder: Path, kept: Path) -> set[str]:
     """Copy the scores of those runs of an experiment that have ended, and the history of its commands.
 
     Args:
         folder: ``ROOT/NAME``. Without a history its runs were started by hand, and all of them count.
         kept: gets the same folders. Runs and commands that are there already, and not in ``folder``, stay.
+
+    Returns:
+        The run directories that were kept.
     """
-    attempts = history(folder)
+    attempts, done = history(folder), set()
     for run in finished(runs, folder) if attempts else runs:
         here, there = folder / run.folder, kept / run.folder
         if not (here / "eval.csv").is_file():
             continue
+        done.add(run.folder)
         there.mkdir(parents=True, exist_ok=True)
         for name in _FILES:
             if (here / name).is_file():
@@ -37,3 +41,4 @@ def keep(runs: Sequence[OneRun], folder: Path, kept: Path) -> None:
             atomic_write_text(there / "environment.txt", "".join(f"{line}\n" for line in told))
     if attempts:
         merge(kept, attempts)
+    return done

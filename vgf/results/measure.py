@@ -8,29 +8,31 @@ Scores of a prompt over its noise seeds are averaged before anything else: they 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vgf.aggregate import iqm_interval
 from vgf.errors import UserError, did_you_mean
 from vgf.methods import load_method
-from vgf.results.experiment import Cell, Experiment, Measure
+from vgf.results.experiment import Experiment, Measure
 from vgf.results.grid import CHOSEN, OneRun, measures_of, runs_of
 from vgf.results.scores import Evaluated, Scores, read_scores
 from vgf.rundir import read_auto_budget
 from vgf.stats import bootstrap_interval, mean_interval, success_interval
 
-__all__ = ["STATISTICS", "Number", "measured"]
+__all__ = ["STATISTICS", "Number", "measured", "runs_needed"]
 
 AUTO = "auto"  # as a measure's budget: what budget=auto chose in the run
 
 
 @dataclass(frozen=True)
 class Number:
-    """A measured value with the ends of its 95 % interval."""
+    """A measured value with the ends of its 95 % interval; NaN where the scores tell none."""
 
     value: float
     low: float
@@ -60,6 +62,22 @@ def measured(
         except UserError as reason:
             reasons[measure.name] = str(reason)
     return numbers, reasons
+
+
+def runs_needed(experiment: Experiment, names: Collection[str]) -> set[str]:
+    """Run directories that measures of these names need: those they read, of what they subtract as well, and origins.
+
+    Raises:
+        UserError: a measure that no run could satisfy.
+    """
+    runs, needed = runs_of(experiment), set[str | None]()
+    for measure in (one for name, one in measures_of(experiment).items() if name in names):
+        for run in _runs_for(measure, runs, experiment.name):
+            needed |= {run.folder, _beside(measure, run, runs).folder}
+    for run in reversed(runs):  # a run starts from one before it
+        if run.folder in needed:
+            needed.add(run.origin)
+    return {folder for folder in needed if folder is not None}
 
 
 def _runs_for(measure: Measure, runs: Sequence[OneRun], name: str) -> list[OneRun]:
@@ -92,17 +110,21 @@ def _of_run(
             travelled=measure.travelled if minus.budget is None else None,
             field=minus.field or measure.field,
         )
-        beside = next(
-            (each for each in runs if each.template == (minus.runs or measure.runs) and each.params == run.params), None
-        )
-        if beside is None:
-            raise UserError(f"{measure.name}: no run {minus.runs!r} has the grid values of {run.folder}")
-        theirs = _scores(other, _evaluated(beside, folder, read), chosen)
+        theirs = _scores(other, _evaluated(_beside(measure, run, runs), folder, read), chosen)
         own = {key: own[key] - theirs[key] for key in own if key in theirs}
     units: dict[int, list[float]] = {}
     for (unit, _), score in own.items():
         units.setdefault(unit, []).append(score)
     return np.array([np.mean(units[unit]) for unit in sorted(units)])
+
+
+def _beside(measure: Measure, run: OneRun, runs: Sequence[OneRun]) -> OneRun:
+    """The run that is subtracted from a run of the measure: itself, unless ``minus`` names others."""
+    template = (measure.minus.runs if measure.minus else None) or measure.runs
+    found = next((each for each in runs if each.template == template and each.params == run.params), None)
+    if found is None:
+        raise UserError(f"{measure.name}: no run {template!r} has the grid values of {run.folder}")
+    return found
 
 
 def _evaluated(run: OneRun, folder: Path, read: dict[str, Evaluated]) -> Evaluated:
@@ -114,20 +136,19 @@ def _evaluated(run: OneRun, folder: Path, read: dict[str, Evaluated]) -> Evaluat
 def _scores(measure: Measure, run: Evaluated, chosen: Mapping[str, float]) -> Scores:
     budgets = run.budgets(measure.method, measure.step)
     if measure.travelled is not None:
-        return _at_distance(measure.travelled, measure.field, budgets, f"{run.path.name}: {measure.method}")
-    budget = _budget(measure.method, measure.budget, budgets, chosen, run.path)
-    fields = budgets[budget]
-    if measure.field not in fields:
-        raise UserError(
-            f"{run.path / 'eval.csv'} has no {measure.field} of {measure.method}.{did_you_mean(measure.field, fields)}"
-        )
-    return fields[measure.field]
+        return _at_distance(measure, run.path, budgets)
+    return _field(measure, measure.field, run.path, budgets[_budget(measure, budgets, chosen, run.path)])
 
 
-def _budget(
-    method: str, budget: Cell | None, there: Mapping[float, object], chosen: Mapping[str, float], path: Path
-) -> float:
+def _field(measure: Measure, name: str, path: Path, fields: Mapping[str, Scores]) -> Scores:
+    if name not in fields:
+        raise UserError(f"{path / 'eval.csv'} has no {name} of {measure.method}.{did_you_mean(name, fields)}")
+    return fields[name]
+
+
+def _budget(measure: Measure, there: Mapping[float, object], chosen: Mapping[str, float], path: Path) -> float:
     """The budget among those evaluated."""
+    method, budget = measure.method, measure.budget
     if budget == CHOSEN and method not in chosen:
         raise UserError(f"no budget of {method} has been chosen; the pilot has not been run")
     if budget is None and len(there) > 1:
@@ -144,15 +165,21 @@ def _budget(
     )
 
 
-def _at_distance(distance: float, field: str, budgets: Mapping[float, Mapping[str, Scores]], at: str) -> Scores:
+def _at_distance(measure: Measure, path: Path, budgets: Mapping[float, Mapping[str, Scores]]) -> Scores:
     """Scores at a travelled distance: of the two budgets that enclose it, mixed linearly, episode by episode."""
-    far = sorted((float(np.mean(list(fields["travelled"].values()))), budget) for budget, fields in budgets.items())
+    distance = measure.travelled
+    assert distance is not None
+    travelled = {budget: _field(measure, "travelled", path, fields) for budget, fields in budgets.items()}
+    far = sorted((float(np.mean(list(scores.values()))), budget) for budget, scores in travelled.items())
     for (near, one), (farther, other) in itertools.pairwise(far):
         if near <= distance <= farther and farther > near:
             share = (distance - near) / (farther - near)
-            a, b = budgets[one][field], budgets[other][field]
+            a, b = (_field(measure, measure.field, path, budgets[budget]) for budget in (one, other))
             return {key: (1 - share) * a[key] + share * b[key] for key in a if key in b}
-    raise UserError(f"{at}: its sweep reaches from {far[0][0]:.3g} to {far[-1][0]:.3g}, not a distance of {distance:g}")
+    raise UserError(
+        f"{path.name}: {measure.method}: its sweep reaches from {far[0][0]:.3g} to {far[-1][0]:.3g}, "
+        f"not a distance of {distance:g}"
+    )
 
 
 # --- statistics --------------------------------------------------------------------------------------
@@ -166,7 +193,7 @@ def _success(scores: Sequence[np.ndarray], runs: Sequence[OneRun]) -> Number:
 
 def _mean(scores: Sequence[np.ndarray], runs: Sequence[OneRun]) -> Number:
     ends = mean_interval(scores[0]) if len(scores) == 1 else bootstrap_interval(list(scores))
-    return Number(float(np.concatenate(scores).mean()), *ends)
+    return _told(scores, float(np.concatenate(scores).mean()), *ends)
 
 
 def _iqm(scores: Sequence[np.ndarray], runs: Sequence[OneRun]) -> Number:
@@ -174,7 +201,13 @@ def _iqm(scores: Sequence[np.ndarray], runs: Sequence[OneRun]) -> Number:
     tasks: dict[str, list[float]] = {}
     for each, run in zip(scores, runs, strict=True):
         tasks.setdefault(str({k: v for k, v in run.params.items() if k != "seed"}), []).append(float(each.mean()))
-    return Number(*iqm_interval(list(tasks.values())))
+    return _told(list(tasks.values()), *iqm_interval(list(tasks.values())))
+
+
+def _told(strata: Sequence[ArrayLike], value: float, low: float, high: float) -> Number:
+    """No interval where all resamplings are the same: a bootstrap of equal scores cannot tell how far off they are."""
+    spread = any(np.ptp(np.asarray(stratum)) > 0 for stratum in strata)
+    return Number(value, low, high) if spread else Number(value, math.nan, math.nan)
 
 
 STATISTICS: dict[str, Statistic] = {"success": _success, "mean": _mean, "iqm": _iqm}

@@ -13,6 +13,7 @@ from vgf.report.page_parts import duration
 from vgf.results.experiment import Expected, Experiment
 from vgf.results.figures import write_figures
 from vgf.results.grid import OneRun, measures_of, runs_of
+from vgf.results.measure import runs_needed
 from vgf.results.registry import experiments
 from vgf.results.text import answered, cells_of, value_text
 
@@ -23,8 +24,9 @@ _INTRODUCTION = """\
 
 <!-- Written by python -m vgf.results page from results/*.yaml: change those. -->
 
-What has been measured here, each with its command, commit and caveats, from one YAML an experiment in `results/`.
-`vgf verify NAME` runs one again and says which numbers fall inside their recorded intervals ([how](verify.md)).
+What has been measured here, from one YAML an experiment in `results/`, with commit and caveats, and with commands where
+these make the numbers again. There `vgf verify NAME` runs an experiment again and says which numbers fall inside their
+recorded intervals ([how](verify.md)).
 Nearly all of it is small networks on two cores: it shows that the parts work and how they compare here, it is no
 benchmark of the methods. Intervals are 95 %. Negative results stay in; what was not run is listed
 [as not run](#not-run).
@@ -33,15 +35,10 @@ _GROUPS = ("Control", "Open questions", "Language", "Offline to online", "Speed"
 _WIDTH = 118
 
 
-def write_page(docs: Path, root: Path) -> list[str]:
-    """Write the page and its figures, and say what was written.
-
-    Args:
-        docs: the folder of the documentation.
-        root: holds a folder for each experiment; pictures of runs that are there are copied anew, others stay.
-    """
+def write_page(docs: Path) -> list[str]:
+    """Write the page and the figures that are drawn from recorded numbers into ``docs``, and say what was written."""
     known = experiments()
-    figures = [path for experiment in known for path in write_figures(experiment, docs, root)]
+    figures = [path for experiment in known for path in write_figures(experiment, docs)]
     atomic_write_text(docs / "results.md", page_text(known))
     return [f"page: {docs / 'results.md'}", *(f"figure: {path}" for path in figures)]
 
@@ -139,13 +136,14 @@ def _code() -> frozenset[str]:
 
 
 def _commands(experiment: Experiment, expected: Expected) -> Iterator[str]:
-    """The first run of every template, and how to run all of them."""
-    runs = [run for run in runs_of(experiment, expected.chosen) if not run.pilot]
+    """The first run of every template, and how to run all that ``vgf verify`` runs."""
+    needed = runs_needed(experiment, expected.values) if experiment.runs else set()
+    runs = [run for run in runs_of(experiment, expected.chosen) if not run.pilot and run.folder in needed]
+    if not runs:
+        return
     first: dict[str, OneRun] = {}
     for run in runs:
         first.setdefault(run.template, run)
-    if not runs:
-        return
     cost = f"takes {duration(expected.seconds)}" if expected.seconds else "takes long"
     yield f"<!-- not run: {cost} -->\n```bash"
     yield f"vgf verify {experiment.name}"

@@ -9,12 +9,14 @@ those that are kept, and reads the measures from all of them.
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from vgf.errors import UserError
 from vgf.results.experiment import Expected, Experiment
+from vgf.results.figures import copy_figures
 from vgf.results.grid import OneRun, runs_of
 from vgf.results.history import history, machine, that_counts
 from vgf.results.keep import VERSIONS, keep
@@ -25,15 +27,17 @@ from vgf.results.runner import chosen_here, missing
 __all__ = ["expected_of", "record"]
 
 
-def record(name: str, root: Path) -> str:
+def record(name: str, root: Path, docs: Path) -> str:
     """Keep the scores of the runs in ``root/name``, read all that are kept into ``results/name.yaml``, and say so.
+
+    Figures of the page that those runs drew are copied to ``docs`` with their numbers, and at no other time.
 
     Raises:
         UserError: nothing can be read, or a number that was recorded could be read no more; the YAML then stays.
     """
     experiment, kept = read(name), path_of(name).parent / "scores" / name
     keep([run for run in runs_of(experiment) if run.pilot], root / name, kept)
-    keep(runs_of(experiment, chosen_here(experiment, kept, pilot=False)), root / name, kept)
+    done = keep(runs_of(experiment, chosen_here(experiment, kept, pilot=False)), root / name, kept)
     expected, reasons = expected_of(experiment, kept)
     recorded = experiment.expected.values if experiment.expected else {}
     if lost := [measure for measure in recorded if measure not in expected.values]:
@@ -44,10 +48,10 @@ def record(name: str, root: Path) -> str:
         )
     complete = not reasons and not missing(experiment, kept)
     write_expected(path_of(name), expected, "run" if complete and not experiment.not_run else "partly run")
+    figures = [f"  figure: {path}" for path in copy_figures(experiment, docs, root / name, done)]
     count = len(expected.values)
-    return "\n".join(
-        [f"{name}: {count} of {count + len(reasons)} measures recorded in {path_of(name)}", *_told(reasons)]
-    )
+    heading = f"{name}: {count} of {count + len(reasons)} measures recorded in {path_of(name)}"
+    return "\n".join([heading, *_told(reasons), *figures])
 
 
 def _told(reasons: Mapping[str, str]) -> Iterator[str]:
@@ -75,16 +79,20 @@ def expected_of(experiment: Experiment, folder: Path) -> tuple[Expected, dict[st
     attempts = that_counts(history(folder))
     last = next((attempt for attempt in reversed(attempts) if attempt.status == 0), None)
     facts, here = _environment(folder, runs_of(experiment, chosen)), machine()
+    unnamed = experiment.expected.machine if experiment.expected else here  # of attempts that older versions wrote
+    machines = [each for attempt in attempts for each in (attempt.machine or unnamed).split(" and ")]
     commit = last.commit if last else facts.get("commit", "unknown")
     return Expected(
         commit=commit,
         earlier=[other for other in dict.fromkeys(attempt.commit for attempt in attempts) if other != commit],
         date=last.date if last else datetime.datetime.now(datetime.UTC).date().isoformat(),
-        machine=" and ".join(dict.fromkeys(attempt.machine or here for attempt in attempts)) or here,
+        machine=" and ".join(dict.fromkeys(machines)) or here,
         seconds=round(sum(attempt.seconds for attempt in attempts)) if attempts else None,
         versions={package: facts[package] for package in VERSIONS if package in facts},
         chosen=chosen,
-        values={name: [_rounded(x) for x in asdict(number).values()] for name, number in numbers.items()},
+        values={
+            name: [_rounded(x) for x in asdict(number).values() if math.isfinite(x)] for name, number in numbers.items()
+        },
     ), reasons
 
 

@@ -2,7 +2,7 @@
 
 ROOT/NAME/FOLDER/          the run directories of experiment NAME; its commands are started in ROOT/NAME
 ROOT/NAME/history.jsonl    a line for every command that was started and ended: status, seconds, commit, machine
-ROOT/NAME/chosen.json      budgets that the pilot chose here
+ROOT/NAME/chosen.json      budgets that the pilot chose here, to be read by people
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vgf.results.experiment import Experiment
 from vgf.results.grid import OneRun, runs_of
 from vgf.results.history import Attempt, add, finished, history, machine
 
-__all__ = ["chosen_here", "missing", "run_missing", "running_arguments", "state"]
+__all__ = ["chosen_here", "missing", "require_commands", "run_missing", "running_arguments", "state"]
 
 _LEFT_OUT = (
     "eval.csv", "evaluations.json", "offline.csv", "report.html", "curve.png", "videos", "particles.npz", ".run*",
@@ -48,9 +48,7 @@ def chosen_here(experiment: Experiment, folder: Path, *, pilot: bool) -> dict[st
         return {}
     if _unfinished(pilots, folder):
         return None
-    chosen = choose(folder, pilots)
-    atomic_write_text(folder / "chosen.json", json.dumps(chosen, indent=2) + "\n")
-    return chosen
+    return choose(folder, pilots)
 
 
 def missing(experiment: Experiment, folder: Path, *, pilot: bool = False) -> list[OneRun]:
@@ -93,8 +91,7 @@ def run_missing(
         UserError: a run that ended with an error, or nothing to run.
     """
     experiment, only = find(name), only or {}
-    if not experiment.runs:
-        raise UserError(f"{name} has no commands of its own to run; {experiment.where or 'its page'} tells more")
+    require_commands(experiment)
     end = time.monotonic() + 60 * limit_minutes
     for other, needed in _copied_from(_chosen_runs(experiment, only, folders)).items():
         left = (end - time.monotonic()) / 60
@@ -106,7 +103,16 @@ def run_missing(
             print(f"{name}: {len(waiting)} runs are left; the same command goes on", flush=True)
             return False
         _start(waiting[0], folder, f"{name}, {len(waiting)} to go")
+        if waiting[0].pilot and (chosen := chosen_here(experiment, folder, pilot=pilot)):
+            atomic_write_text(folder / "chosen.json", json.dumps(chosen, indent=2) + "\n")
     return True
+
+
+def require_commands(experiment: Experiment) -> None:
+    """Raise a UserError for numbers that no command makes again."""
+    if not experiment.runs:
+        told = experiment.where or "its page"
+        raise UserError(f"{experiment.name} has no commands of its own to run, and no runs to read; {told} tells more")
 
 
 def running_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,7 +133,12 @@ def state(experiments: Sequence[Experiment], root: Path) -> list[str]:
         folder = root / experiment.name
         if not folder.is_dir():
             continue
-        attempts, waiting = history(folder), missing(experiment, folder)
+        attempts = history(folder)
+        try:
+            waiting = missing(experiment, folder)
+        except UserError as reason:  # one broken experiment does not hide the others
+            lines.append(f"{experiment.name}: {reason}")
+            continue
         done = len({attempt.command for attempt in attempts if attempt.status == 0})
         minutes = sum(attempt.seconds for attempt in attempts) / 60
         left = f"{len(waiting)} to go, next {waiting[0].folder}" if waiting else "complete"

@@ -12,6 +12,7 @@ from vgf import compose
 from vgf.check import check_config
 from vgf.compose import file_values, preset_choice, settled
 from vgf.config import Config
+from vgf.errors import UserError
 
 
 def resolved(*given: str) -> Config:
@@ -73,3 +74,8 @@ def test_values_of_a_file_and_of_those_it_builds_on():
     )
     assert "run_dir" not in file_values("trainer", "fql")
     assert file_values("trainer", "../preset/paper") == {}
+
+
+def test_a_run_that_nothing_would_be_read_of_is_refused():
+    with pytest.raises(UserError, match=r"^run=somewhere goes with mode=eval; .* init=RUN_DIR$"):
+        resolved("run=somewhere")

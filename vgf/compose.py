@@ -47,7 +47,8 @@ def settled(composed: DictConfig, given: list[str]) -> DictConfig:
     """The configuration that a call asks for. ``given``: the keys named on the command line.
 
     Raises:
-        UserError: no stored run where one is needed, a group that is not the stored run's, or stored names of code.
+        UserError: no stored run where one is needed, one where none is read, a group that is not the stored run's, or
+            stored names of code.
     """
     if composed.method == ALL:
         _refuse_own_points(given)
@@ -59,6 +60,8 @@ def settled(composed: DictConfig, given: list[str]) -> DictConfig:
         if "run_dir" in given and Path(composed.run_dir) != Path(composed.run):
             raise UserError(f"run_dir={composed.run_dir}: mode=eval writes to run={composed.run}; leave run_dir out")
         composed = _stored_with(composed, given, "run")
+    elif composed.run is not None:
+        raise UserError(f"run={composed.run} goes with mode=eval; to go on from a run with training, use init=RUN_DIR")
     elif composed.init is not None:
         composed = _stored_with(composed, ["run_dir", *given], "init")
         if "run_dir" not in given:

@@ -137,3 +137,9 @@ def test_an_exported_policy_is_timed_beside_the_policy():
     assert found.ratio is not None
     assert found.ratio > 0
     assert {row.who for row in found.rows} >= {"exported, reference", "exported, qgf, 10 steps guided"}
+
+
+def test_a_misspelt_option_is_one_line(capsys):
+    assert command.main(["--quik"]) == 2
+    said = capsys.readouterr().err
+    assert said == "vgf: unrecognized arguments: --quik; see 'python -m vgf.bench --help'\n"

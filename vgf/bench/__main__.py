@@ -17,6 +17,7 @@ import sys
 import time
 from typing import Any
 
+from vgf.arguments import Arguments
 from vgf.bench.item import Item
 from vgf.bench.references import folder
 from vgf.bench.results import load_average, stamped, table, write
@@ -59,9 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "python -m vgf.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Arguments("python -m vgf.bench", __doc__ or "")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(ITEMS)}; none: all")
     parser.add_argument("--json", action="store_true", help="print one JSON object, of one item")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter turns")

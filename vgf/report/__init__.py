@@ -6,7 +6,7 @@ eval.csv -> episodes -> points -> terminal_table, draw_curve, write_html
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +39,10 @@ from vgf.report.points import (
 from vgf.report.table import aligned
 from vgf.scale import read_scale
 
-__all__ = ["Point", "draw_curve", "read_evaluations", "summarise", "terminal_table", "write_html", "write_report"]
+__all__ = [
+    "Point", "draw_curve", "not_written", "read_evaluations", "summarise", "terminal_table", "write_html",
+    "write_report",
+]  # fmt: skip
 
 _OFFLINE = {"critic gain": "value_gain", "judge gain": "judge_gain", "W2": "w2"}  # on held-out states
 
@@ -75,13 +78,17 @@ def write_report(
         "curve.png": partial(_write_curve, run_dir, points, title=title, configured=configured),
         "report.html": partial(write_html, run_dir, points, title=title, configured=configured),
     }
+    return "\n".join([*lines, *not_written(jobs)])
+
+
+def not_written(jobs: Mapping[str, Callable[[], None]]) -> Iterator[str]:
+    """Write files (name -> what writes it), with a line of warning for each that cannot be."""
     for name, job in jobs.items():
         try:
             job()
         except Exception as error:  # whatever a drawing library may raise; the numbers are safe in eval.csv
             reason = " ".join(str(error).split()) or "no reason given"
-            lines.append(f"warning: {name} was not written ({type(error).__name__}: {reason})")
-    return "\n".join(lines)
+            yield f"warning: {name} was not written ({type(error).__name__}: {reason})"
 
 
 def _warnings(points: Sequence[Point], run_dir: Path, configured: Configured) -> list[str]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-
-from vgf.report.points import Point
+from typing import TypeVar
 
 __all__ = ["aligned"]
 
+Row = TypeVar("Row")  # a point of control or of text
 _LEFT = {"method", "95 % interval", "lowest to highest seed", ""}  # columns of words; numbers end at their right end
 
 
-def aligned(columns: Mapping[str, Callable[[Point], str]], points: Sequence[Point]) -> list[str]:
+def aligned(columns: Mapping[str, Callable[[Row], str]], points: Sequence[Row]) -> list[str]:
     """One line a point under a line of column names; ``columns``: name -> the text of a point's cell."""
     table = [list(columns), *([cell(point) for cell in columns.values()] for point in points)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from vgf.files import atomic_path, atomic_write_text
+from vgf.report import not_written
+from vgf.report.table import aligned
 from vgf.report.text_claims import claims
 from vgf.report.text_curves import draw_text_curve
 from vgf.report.text_estimates import (
@@ -30,7 +32,6 @@ from vgf.report.text_rows import TextRun, read_text_rows, read_text_run
 
 __all__ = ["text_table", "write_text_report"]
 
-_LEFT = 2  # columns of words at the left; the last one, of remarks, is aligned to the left too
 _COLUMNS = {
     "proxy": ("proxy", "{:.2f}"),
     "gold": ("gold", "{:.2f}"),
@@ -65,13 +66,7 @@ def write_text_report(run_dir: Path, *, title: str | None = None) -> str:
         "curve.png": partial(_write_curve, run_dir, points, title),
         "report.html": partial(_write_page, run_dir, points, run, title),
     }
-    for name, job in jobs.items():
-        try:
-            job()
-        except Exception as error:  # whatever a drawing library may raise; the numbers are safe in eval.csv
-            reason = " ".join(str(error).split()) or "no reason given"
-            lines.append(f"warning: {name} was not written ({type(error).__name__}: {reason})")
-    return "\n".join(lines)
+    return "\n".join([*lines, *not_written(jobs)])
 
 
 def _title(run_dir: Path, run: TextRun) -> str:
@@ -100,14 +95,10 @@ def text_table(points: Sequence[TextPoint]) -> str:
     if len({prompts_of(point) for point in points}) > 1:  # then levels of two lines are of different prompts
         columns["prompts"] = lambda p: f"{prompts_of(p)}"
     columns[""] = lambda p: f"{'<- ' if p.configured else ''}{remark(p, points)}"
-    cells = [list(columns), *([cell(point) for cell in columns.values()] for point in points)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    sides = [str.ljust] * _LEFT + [str.rjust] * (len(widths) - _LEFT - 1) + [str.ljust]
-    aligned = [[side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)] for row in cells]
     made = [f"[{'pass' if claim.passed else 'FAIL'}] {claim.sentence} ({claim.mark})" for claim in claims(points)]
     counted = f"step {points[0].step:,}, {prompts_text(points)} prompts"
     heading = f"{counted}; scores without selection, gains paired with the reference"
-    return "\n".join([heading, *("  ".join(row).rstrip() for row in aligned), *made])
+    return "\n".join([heading, *aligned(columns, points), *made])
 
 
 def _mean(point: TextPoint, field: str, form: str) -> str:

@@ -129,6 +129,16 @@ def test_folders_of_parquet_files(tmp_path: Path) -> None:
     refused(hub, r"'observations' of train-3\.parquet cannot be read")
 
 
+def test_parquet_files_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    """Dask writes ``part.10`` without leading zeros."""
+    pytest.importorskip("pyarrow")
+    arrays = table(MADE)
+    for part in range(12):
+        rows = slice(part, part + 1) if part < 11 else slice(part, None)
+        save_parquet(tmp_path / f"part.{part}.parquet", {name: array[rows] for name, array in arrays.items()})
+    assert_equal(read_recording(tmp_path), MADE)
+
+
 def test_dotted_column_names(tmp_path: Path) -> None:
     """As LeRobot has them."""
     pytest.importorskip("pyarrow")

@@ -1,7 +1,8 @@
 """Parquet files and data sets saved by Hugging Face ``datasets``, read with pyarrow alone (an extra).
 
 A column of vectors is list-valued (``observations``), or spread over numbered columns ``obs_0``, ``obs_1``, ...
-A folder is read whole, its files in the order of their names; where some begin with ``train``, only those.
+A folder is read whole, its files in the order of their names, digits as numbers: ``part.2`` comes before ``part.10``.
+Where some begin with ``train``, only those are read.
 """
 
 from __future__ import annotations
@@ -37,13 +38,18 @@ def read_arrow(source: Source) -> Recording:
 
 def read_parquet_folder(source: Source) -> Recording:
     """Read a folder of Parquet files and of folders of them, but for ``meta``: LeRobot's tables about its episodes."""
-    files = sorted(
-        path
-        for path in source.path.rglob("*.parquet")
-        if not any(part.startswith(".") or part == "meta" for part in path.relative_to(source.path).parts)
-    )
+    inside = {path: path.relative_to(source.path) for path in source.path.rglob("*.parquet")}
+    kept = [
+        path for path, name in inside.items() if not any(part.startswith(".") or part == "meta" for part in name.parts)
+    ]
+    files = sorted(kept, key=lambda path: _natural(inside[path].as_posix()))
     training = [path for path in files if path.name.startswith("train")]
     return _read(source, training or files, _open_parquet, "Parquet folder")
+
+
+def _natural(name: str) -> tuple[list[int | str], str]:
+    """A key to sort by in which digits count as numbers; equal numbers (``1``, ``01``) are in the order of the text."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
 
 
 def read_saved_dataset(source: Source) -> Recording:

@@ -114,6 +114,19 @@ def test_other_settings_make_other_data(tmp_path: Path) -> None:
     assert calls(tmp_path) == sorted(["0 0 1", "0 1 1", "0 2 1", "0 3 1"] * 2)
 
 
+def test_a_smaller_data_set_leaves_the_episodes_of_an_interrupted_larger_one(tmp_path: Path) -> None:
+    work = tmp_path / "X.work"
+    work.mkdir()
+    (work / "made-from.json").write_text(json.dumps({"seed": 0, "sizes": [1, 2]}))
+    for index in range(3):
+        np.savez(work / f"split0-{index:06d}.npz", **collectors.walk(0, index))
+    kept = sorted(work.iterdir())
+    make(tmp_path, target=tmp_path / "small.npz", counts={"": 2})
+    assert sorted(work.iterdir()) == kept
+    make(tmp_path, counts={"": 3})
+    assert not work.exists()
+
+
 def test_files_of_others_are_safe(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(UserError, match="holds other files"):

@@ -66,7 +66,8 @@ def generate(
             dtypes each time, from its arguments alone. Importable by name, as processes are spawned.
         target: ``X.npz``; each split goes to ``X<suffix>.npz`` and the manifest to ``X.json``.
         counts: suffix -> episodes, 1 or more, such as ``{"": 200, "-val": 20}``; the position is the split number.
-        work: folder for finished episodes, ours alone; data sets of the same manifest may share it.
+        work: folder for finished episodes, ours alone; data sets of the same manifest may share it, and it stays while
+            it holds episodes of a larger one that is not finished.
         processes: worker processes, 1 or more; the result does not depend on it.
         manifest: JSON values that say what the data are (settings, seed), and ``versions`` for the record.
         label: what this is, in messages and on the progress bar.
@@ -92,20 +93,20 @@ def generate(
         print(f"{label}: waiting for another run that makes it", file=sys.stderr)
 
     with locked(target, waiting=waiting), locked(work, waiting=waiting):
+        jobs = [(split, index) for split, count in enumerate(counts.values()) for index in range(count)]
         if finished():
-            shutil.rmtree(work, ignore_errors=True)
+            _tidy(work, jobs)
             return files
         for path in (*files.values(), record):
             sweep(path.parent, path)
         _claim(work, identity)
-        jobs = [(split, index) for split, count in enumerate(counts.values()) for index in range(count)]
         rows = {job: n for job in jobs if (n := rows_of(episode_path(work, job))) is not None}
         with _telling_what_is_kept(label, jobs, work):
             _make_missing(collect, jobs, rows, work, processes, label)
             for split, path in enumerate(files.values()):
                 merge([job for job in jobs if job[0] == split], rows, work, path)
         write_manifest(record, manifest, counts, files, rows)
-        shutil.rmtree(work, ignore_errors=True)
+        _tidy(work, jobs)
     return files
 
 
@@ -118,6 +119,13 @@ def _claim(work: Path, identity: dict[str, Any]) -> None:
         shutil.rmtree(work)
     if not mark.exists():
         atomic_write_text(mark, json.dumps(identity))
+
+
+def _tidy(work: Path, jobs: list[Job]) -> None:
+    """Remove the work folder, unless it holds episodes of a larger data set too: then that one goes on from all."""
+    ours = {_MARK, *(episode_path(work, job).name for job in jobs)}
+    if all(path.name in ours or path.name.startswith(".") for path in work.glob("*")):
+        shutil.rmtree(work, ignore_errors=True)
 
 
 @contextlib.contextmanager

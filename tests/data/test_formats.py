@@ -148,7 +148,8 @@ class _Hub:
     def __init__(self, write: Callable[[], Any]) -> None:
         self.write = write
 
-    def download_dataset(self, name: str) -> None:
+    def download_dataset(self, name: str, force_download: bool) -> None:
+        self.force = force_download
         self.write()
 
 
@@ -159,6 +160,22 @@ def test_minari_ids_are_downloaded_where_the_package_is(tmp_path: Path, monkeypa
     assert_equal(read_recording("door/human-v2"), MADE)
     monkeypatch.setitem(sys.modules, "minari", _Hub(lambda: 1 / 0))
     refused("door/expert-v2", r"Minari cannot download it \(division by zero\)")
+    assert not hub.force
+
+
+def test_a_download_from_minari_that_was_broken_off_is_taken_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Minari itself skips a folder that is there, whatever it holds."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    (tmp_path / "door" / "human-v2").mkdir(parents=True)
+    monkeypatch.setitem(sys.modules, "minari", None)
+    refused("door/human-v2", "human-v2 is incomplete.* pip install")
+    hub = _Hub(lambda: save_minari(tmp_path / "door" / "human-v2", minari_episodes(MADE)))
+    monkeypatch.setitem(sys.modules, "minari", hub)
+    assert_equal(read_recording("door/human-v2"), MADE)
+    assert hub.force
+    assert not list(tmp_path.rglob("*.lock"))
 
 
 def without(name: str) -> Callable[[Arrays], Arrays]:

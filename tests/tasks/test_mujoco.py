@@ -187,7 +187,7 @@ def test_without_a_network_one_line_says_what_was_tried(monkeypatch: pytest.Monk
     minari = pytest.importorskip("minari")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
 
-    def unreachable(name: str) -> None:
+    def unreachable(name: str, force_download: bool) -> None:
         raise OSError(f"no route to {name}")
 
     monkeypatch.setattr(minari, "download_dataset", unreachable)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import numpy as np
 from vgf.data.formats.source import DICT_KEYS, Read, Source
 from vgf.data.recording import Recording
 from vgf.errors import UserError
+from vgf.files import locked
 
 __all__ = ["DICT_KEYS", "MAIN_FILE", "find_minari", "is_minari_id", "read_episodes"]
 
@@ -36,27 +38,33 @@ def is_minari_id(name: str) -> bool:
 
 
 def find_minari(name: str) -> Path:
-    """Folder of the data set with this id in $MINARI_DATASETS_PATH or ~/.minari/datasets, downloaded when missing.
+    """Folder of the data set with this id in $MINARI_DATASETS_PATH or ~/.minari/datasets, downloaded unless whole.
 
     Raises:
         UserError: it is not there and cannot be downloaded.
     """
     root = Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
     folder = root / name
-    if folder.is_dir():
+    if (folder / MAIN_FILE).is_file():
         return folder
     try:
         import minari
     except ImportError:
-        raise UserError(
-            f"{name} is neither a file nor a Minari data set in {root}; check the name, or to download it: "
-            'pip install "minari[hdf5,hf]"'
-        ) from None
-    try:
-        minari.download_dataset(name)
-    except Exception as error:  # of the network, the hub, the version
-        cause = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{name} is not in {root} and Minari cannot download it ({cause}); check the name") from error
+        found = (
+            f"{folder} is incomplete"
+            if folder.is_dir()
+            else f"{name} is neither a file nor a Minari data set in {root}"
+        )
+        raise UserError(f'{found}; check the name, or to download it: pip install "minari[hdf5,hf]"') from None
+    with locked(folder, waiting=lambda: print(f"waiting: another run is downloading {name}", file=sys.stderr)):
+        if not (folder / MAIN_FILE).is_file():  # Minari writes straight to the folder, and skips one that is there
+            try:
+                minari.download_dataset(name, force_download=folder.is_dir())
+            except Exception as error:  # of the network, the hub, the version
+                cause = " ".join(str(error).split())[:200] or type(error).__name__
+                raise UserError(
+                    f"{name} is not in {root} and Minari cannot download it ({cause}); check the name"
+                ) from error
     return folder
 
 

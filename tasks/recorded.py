@@ -35,16 +35,16 @@ def make_flat(env_id: str, keys: Sequence[str] = DICT_KEYS, **settings: Any) -> 
         **settings: passed on to ``gymnasium.make``.
 
     Raises:
-        UserError: there is no such environment, or its spaces are not boxes.
+        UserError: there is no such environment, it cannot be made, or its spaces are not boxes.
     """
     with warnings.catch_warnings(), _quiet_mujoco():
         warnings.simplefilter("ignore")  # of old versions, precision, displays: nothing that changes the result
         gymnasium.logger.min_level = gymnasium.logger.ERROR
         try:
             environment = gymnasium.make(env_id, **settings)
-        except (gymnasium.error.Error, ImportError) as error:
+        except Exception as error:  # of gymnasium, of an import, of the environment's own constructor
             near = did_you_mean(env_id, gymnasium.registry)
-            cause = " ".join(str(error).split())[:300]
+            cause = " ".join(str(error).split())[:300] or type(error).__name__
             raise UserError(f"env={env_id} cannot be made ({cause}).{near}") from error
     if isinstance(environment.observation_space, gymnasium.spaces.Dict):
         if missing := [key for key in keys if key not in environment.observation_space.spaces]:

@@ -42,9 +42,15 @@ class GoalRoom(Room):
     )
 
 
+class BrokenRoom(Room):
+    def __init__(self) -> None:
+        raise AssertionError
+
+
 ROOMS: dict[str, type[gymnasium.Env]] = {
     "Room-v0": Room,
     "GoalRoom-v0": GoalRoom,
+    "Broken-v0": BrokenRoom,
     "Buttons-v0": type("Buttons", (Room,), {"action_space": spaces.Discrete(4)}),
     "Cinema-v0": type("Cinema", (Room,), {"observation_space": spaces.Box(0, 255, (8, 8, 3))}),
     "Menu-v0": type("Menu", (Room,), {"observation_space": spaces.Dict({"pixels": spaces.Box(-1, 1, (3,))})}),
@@ -206,6 +212,8 @@ def test_goals_are_read_and_played_in_the_same_order(tmp_path: Path) -> None:
     [
         ("Rom-v0", 3, "env=Rom-v0 cannot be made .* Did you mean 'Room-v0'"),
         ("no_such_package:Room-v0", 3, "env=no_such_package:Room-v0 cannot be made"),
+        ("a:b:Room-v0", 3, r"env=a:b:Room-v0 cannot be made \(too many values to unpack"),
+        ("Broken-v0", 3, r"env=Broken-v0 cannot be made \(AssertionError\)"),
         ("Buttons-v0", 3, "discrete actions are not supported"),
         ("Cinema-v0", 3, "env=Cinema-v0: observations of Box.* are not supported"),
         ("Menu-v0", 3, "Dict observations without 'desired_goal' are not supported; it has pixels"),

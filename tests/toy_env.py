@@ -25,7 +25,7 @@ class Walk(gymnasium.Env):
         self.x += 0.2 * float(action[0]) + 0.01 * self.np_random.normal()
         self.steps += 1
         if self.trouble == "raise" and self.steps == 3:
-            raise RuntimeError("the point fell off the line")
+            raise RuntimeError("the point\nfell off the line")
         if self.trouble == "kill" and self.steps == 3:
             os.kill(os.getpid(), 9)
         x = np.nan if self.trouble == "nan" and self.steps == 3 else self.x

@@ -138,7 +138,8 @@ def _work(pipe: Connection, make: Callable[[], Any], slots: list[int]) -> None:
         pass  # the main process is gone or has closed the pool
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        pipe.send(("error", f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})"))
+        said = " ".join(f"{type(error).__name__}: {error}".split())  # one line, whatever the environment wrote
+        pipe.send(("error", f"{said} ({os.path.basename(where.filename)}:{where.lineno})"))
 
 
 def _reset(environment: Any, episode: tuple[int, int]) -> np.ndarray:

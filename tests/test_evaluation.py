@@ -12,7 +12,7 @@ import torch
 import toy_env
 
 from vgf import UserError
-from vgf.environments import EnvironmentPool
+from vgf.environments import EnvironmentPool, Outcome
 from vgf.evaluation import Decision, TimeSpent, episode_seed, evaluate, particle_noise
 
 CHUNK = 5
@@ -131,6 +131,31 @@ def test_trouble_is_one_line(make, said):
     with EnvironmentPool(make, slots=2, processes=2) as pool, pytest.raises(UserError, match=said) as error:
         play(pool)
     assert "\n" not in str(error.value)
+
+
+class EndlessPool:
+    """Stands in for a pool whose environments never end an episode."""
+
+    slots, observation_size = 2, 1
+
+    def reset(self, episodes):
+        return {slot: np.zeros(1, np.float32) for slot in episodes}
+
+    def play(self, chunks):
+        return {slot: Outcome(np.zeros(1, np.float32), 0.0, len(chunk), False, None) for slot, chunk in chunks.items()}
+
+
+def test_an_episode_without_an_end_is_given_up():
+    decisions = []
+
+    def counted(observations, noise):
+        assert len(decisions) < 10
+        decisions.append(decide(observations, noise))
+        return decisions[-1]
+
+    with pytest.raises(UserError, match="episode 0 has not ended after 15 steps; give the environment a time limit"):
+        evaluate(counted, EndlessPool(), noise_shape=(2, CHUNK), episodes=3, seed=0, most_steps=12)
+    assert len(decisions) == 3
 
 
 def test_a_process_that_dies_between_two_calls_is_one_line_as_well():

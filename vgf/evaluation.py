@@ -22,8 +22,11 @@ from typing import Any
 import numpy as np
 
 from vgf.environments import EnvironmentPool
+from vgf.errors import UserError
 
-__all__ = ["Decision", "EpisodeRecord", "TimeSpent", "evaluate", "particle_noise"]
+__all__ = ["MOST_STEPS", "Decision", "EpisodeRecord", "TimeSpent", "evaluate", "particle_noise"]
+
+MOST_STEPS = 100_000  # of an episode; one that is longer is taken to have no end
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ def evaluate(
     seed: int,
     progress: Callable[[int], Any] = lambda done: None,
     spent: TimeSpent | None = None,
+    most_steps: int = MOST_STEPS,
 ) -> list[EpisodeRecord]:
     """Play ``episodes`` episodes and return their records in order.
 
@@ -128,6 +132,10 @@ def evaluate(
         seed: master seed of environments and noise.
         progress: called with 1 after each finished episode.
         spent: counts the time in environments and policy.
+        most_steps: of one episode, >= 1; longer ones are taken to have no end.
+
+    Raises:
+        UserError: an episode that has not ended after ``most_steps``, and what the pool raises.
     """
     spent = spent or TimeSpent()
     slots = pool.slots
@@ -167,6 +175,11 @@ def evaluate(
             if outcome.success is not None:
                 record.success = max(outcome.success, 0.0 if np.isnan(record.success) else record.success)
             observations[slot] = outcome.observation
+            if record.length >= most_steps and not outcome.done:
+                raise UserError(
+                    f"episode {e} has not ended after {record.length} steps; give the environment a time limit "
+                    "(max_episode_steps where it is registered)"
+                )
             if outcome.done:
                 progress(1)
                 following = e + slots

@@ -19,7 +19,7 @@ from torch import Tensor
 from vgf.data.formats.minari_writer import write_minari
 from vgf.data.recording import Recording
 from vgf.errors import UserError
-from vgf.evaluation import episode_seed
+from vgf.evaluation import MOST_STEPS, episode_seed
 from vgf.policy import Policy
 from vgf.transport import Budget
 
@@ -151,7 +151,7 @@ def collect(
     budget: Budget | None = None,
     method: str | None = None,
     seed: int = 0,
-    most_steps: int = 100_000,
+    most_steps: int = MOST_STEPS,
 ) -> Recording:
     """Play episodes at a budget and keep them as a Minari data set.
 

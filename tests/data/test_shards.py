@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -177,12 +179,56 @@ def test_arrays_that_cannot_be_cut_into_episodes(change: Arrays, complaint: str)
 def test_an_interrupted_write_leaves_nothing_behind(tmp_path: Path) -> None:
     def episodes() -> Iterator[Arrays]:
         yield from (GOOD, GOOD, GOOD)
-        assert len(list(tmp_path.glob(".x.*.tmp/*"))) > 0  # shards are on the disk already
+        assert len(list(tmp_path.glob(".x.tmp/*"))) > 0  # shards are on the disk already
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         write_shards(tmp_path / "x", episodes(), rows_per_shard=5)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_was_writing_goes_when_it_is_written_again(tmp_path: Path) -> None:
+    (tmp_path / ".x.tmp").mkdir()
+    (tmp_path / ".x.tmp" / "00007.actions.npy").touch()
+    shards(tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert not (tmp_path / "x" / "00007.actions.npy").exists()
+
+
+def test_two_at_once_are_written_once(tmp_path: Path) -> None:
+    begun, go_on, said = threading.Event(), threading.Event(), []
+
+    def slowly() -> Iterator[Arrays]:
+        begun.set()
+        assert go_on.wait(60)
+        yield GOOD
+
+    def second() -> None:
+        with pytest.raises(UserError, match="exists already") as caught:
+            write_shards(tmp_path / "x", [GOOD])
+        said.append(str(caught.value))
+
+    threads = [threading.Thread(target=lambda: write_shards(tmp_path / "x", slowly())), threading.Thread(target=second)]
+    threads[0].start()
+    assert begun.wait(60)
+    threads[1].start()
+    time.sleep(0.1)  # long enough to write its own, if it did not wait
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert said
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_ctrl_c_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(path: Path) -> Arrays:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vgf.data.shards.read_npz", interrupted)
+    assert main(["x.npz", str(tmp_path / "x")]) == 130
+    assert capsys.readouterr().err == "vgf: stopped; nothing of the folder is kept\n"
 
 
 def test_what_cannot_be_written_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,8 +237,10 @@ def test_what_cannot_be_written_is_said_in_one_line(tmp_path: Path, capsys: pyte
         shards(tmp_path / "x")
     with pytest.raises(UserError, match="there are no episodes to write"):
         write_shards(tmp_path / "y", [])
-    with pytest.raises(UserError, match="cannot write the shards"):
+    with pytest.raises(UserError, match="cannot write the lock file to"):
         shards(tmp_path / "x" / "manifest.json" / "y")
+    with pytest.raises(UserError, match="shards of 0 transitions hold nothing"):
+        shards(tmp_path / "y", rows=0)
     broken = transitions()
     broken["next_observations"][2] += 1
     with pytest.raises(UserError, match="episode in rows 0 to 4 are not its following rows"):

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +30,7 @@ import numpy as np
 from vgf.data.npz import read_npz
 from vgf.data.shard_reader import COMMAND, MANIFEST, VERSION, Arrays, ShardedColumn, ShardedData, file_name
 from vgf.errors import UserError
-from vgf.files import is_plain_name, writing
+from vgf.files import is_plain_name, locked, writing
 
 __all__ = ["ShardedColumn", "ShardedData", "main", "split_episodes", "write_shards"]
 
@@ -84,39 +83,57 @@ def write_shards(
         folder: must not exist.
         episodes: one after another: observations [T + 1, S], actions [T + 1, A] and any other columns [T + 1, ...],
             T >= 1; the last row is the state the episode ended in. Floats of the usual columns become float32.
-        rows_per_shard: transitions in a shard at most, unless one episode is longer; about twice that is in memory.
+        rows_per_shard: transitions in a shard at most, unless one episode is longer, 1 or more; about twice that is in
+            memory.
         source: one line that says where the data came from.
 
     Raises:
         UserError: the folder exists, an episode does not fit, there is none, or the disk cannot be written.
     """
     folder = Path(folder)
+    if rows_per_shard < 1:
+        raise UserError(f"shards of {rows_per_shard} transitions hold nothing; give 1 or more")
+    _require_new(folder)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    with locked(folder, waiting=lambda: print(f"waiting: another process is writing {folder}", file=sys.stderr)):
+        _require_new(folder)
+        shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+        try:
+            with writing("the shards", folder):
+                temporary.mkdir()
+            _write_all(temporary, folder, episodes, rows_per_shard, source)
+            with writing("the shards", folder):
+                os.rename(temporary, folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    return ShardedData(folder)
+
+
+def _require_new(folder: Path) -> None:
     if folder.exists():
         raise UserError(f"{folder} exists already; delete it or name another folder for the shards")
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-    try:
+
+
+def _write_all(
+    temporary: Path, folder: Path, episodes: Iterable[Mapping[str, np.ndarray]], rows: int, source: str
+) -> None:
+    """Shards and manifest of what will be ``folder``."""
+    shards: list[dict[str, int]] = []
+    columns: dict[str, dict[str, Any]] = {}
+    for held in _packed(episodes, rows):
+        whole = {name: np.concatenate([episode[name] for episode in held]) for name in held[0]}
         with writing("the shards", folder):
-            temporary.mkdir(parents=True)
-        shards: list[dict[str, int]] = []
-        columns: dict[str, dict[str, Any]] = {}
-        for held in _packed(episodes, rows_per_shard):
-            whole = {name: np.concatenate([episode[name] for episode in held]) for name in held[0]}
-            with writing("the shards", folder):
-                for name, array in whole.items():
-                    _write(temporary / file_name(len(shards), name), partial(np.save, arr=array))
-            lengths = [len(episode["actions"]) - 1 for episode in held]
-            shards.append({"rows": sum(lengths), "episodes": len(lengths), "longest": max(lengths)})
-            columns = {name: {"shape": a.shape[1:], "dtype": a.dtype.str} for name, a in whole.items()}
-        if not shards:
-            raise UserError(f"there are no episodes to write to {folder}")
-        manifest = {"version": VERSION, "source": source, "columns": columns, "shards": shards}
-        with writing("the shards", folder):
-            _write(temporary / MANIFEST, lambda file: file.write(json.dumps(manifest, indent=1).encode()))
-            os.rename(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return ShardedData(folder)
+            for name, array in whole.items():
+                _write(temporary / file_name(len(shards), name), partial(np.save, arr=array))
+        lengths = [len(episode["actions"]) - 1 for episode in held]
+        shards.append({"rows": sum(lengths), "episodes": len(lengths), "longest": max(lengths)})
+        columns = {name: {"shape": a.shape[1:], "dtype": a.dtype.str} for name, a in whole.items()}
+    if not shards:
+        raise UserError(f"there are no episodes to write to {folder}")
+    manifest = {"version": VERSION, "source": source, "columns": columns, "shards": shards}
+    with writing("the shards", folder):
+        _write(temporary / MANIFEST, lambda file: file.write(json.dumps(manifest, indent=1).encode()))
 
 
 def _packed(episodes: Iterable[Mapping[str, np.ndarray]], rows: int) -> Iterator[list[Arrays]]:
@@ -186,6 +203,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"vgf: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("vgf: stopped; nothing of the folder is kept", file=sys.stderr)
+        return 130
     print(f"{given.folder}: {data.rows.sum():,} transitions in {len(data.rows)} shards")
     return 0
 

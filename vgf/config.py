@@ -37,24 +37,24 @@ class DataConfig:
     """Where transitions come from."""
 
     source: str = "auto"  # auto | path | download | generate
-    path: str | None = None  # a data file; its validation file is found beside it
+    path: str | None = None  # a data file; of OGBench its validation file is found beside it
     transitions: int | None = 200_000  # how many to make or use; null: the official size
-    seed: int = 0  # of generated episodes
+    seed: int = 0  # of generated episodes, of those that are drawn or held out, of the goals in probe.npz
     folder: str = field(
         default_factory=lambda: os.environ.get("VGF_DATA", "~/.cache/vgf/data")
     )  # where data sets are kept; the variable VGF_DATA moves it
     mirrors: list[str] = field(
         default_factory=lambda: ["https://rail.eecs.berkeley.edu/datasets/ogbench"]
     )  # tried in this order for OGBench's files
-    columns: dict[str, str] = field(default_factory=dict)  # task=custom: standard name -> the file's name
-    held_out: float = 0.1  # task=custom: share of the episodes that validate
+    columns: dict[str, str] = field(default_factory=dict)  # task=custom, mujoco: standard name -> the file's name
+    held_out: float = 0.1  # task=custom, mujoco: share of the episodes that validate
     action_low: float | None = None  # task=custom: bounds of the data's actions, where they are not [-1, 1]
     action_high: float | None = None  # with action_low
     rewards: str = "d4rl"  # task=mujoco: d4rl (its transformations, for training alone) | raw
     sac: SACConfig = field(default_factory=SACConfig)
     memory_gb: float | None = None  # shards: resident at a time; null: 1 on a CPU, half of a GPU's free memory
     swap_every: int = 1000  # shards: updates between swaps of one
-    sha256: str | None = None  # of the downloaded training file, when you know it
+    sha256: str | None = None  # of the training file that is downloaded, or of data.path, when you know it
     processes: int = field(default_factory=lambda: os.cpu_count() or 1)  # that generate episodes
 
 

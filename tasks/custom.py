@@ -23,6 +23,7 @@ from vgf.data.formats import read_recording
 from vgf.data.recording import Recording
 from vgf.errors import UserError
 from vgf.problem import Problem
+from vgf.tasks.data_settings import check_sha256, require_read
 from vgf.tasks.recorded import ROUNDING, box_of_environment, make_flat, rescaled, scale_actions, split_episodes
 
 __all__ = ["environment_factory", "make_environment", "prepare"]
@@ -35,8 +36,12 @@ def prepare(config: Config) -> Problem:
         UserError: no data.path, data that cannot be read or do not fit the environment, settings out of range.
     """
     data = config.data
+    require_read("custom", data)
     if not data.path:
         raise UserError("task=custom needs data.path=FILE: a .npz, .hdf5 or .parquet file, a folder or a Minari id")
+    if data.source not in ("auto", "path"):
+        raise UserError(f"data.path is not used with data.source={data.source}; leave one of them out")
+    check_sha256(data.path, data.sha256)
     recording = read_recording(data.path, data.columns)
     if data.transitions is not None:
         recording = _first_episodes(recording, data.transitions)

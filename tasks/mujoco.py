@@ -26,6 +26,7 @@ from vgf.data.formats.minari import DICT_KEYS
 from vgf.data.recording import Recording
 from vgf.errors import UserError, did_you_mean
 from vgf.problem import AS_PAID, Problem, RewardMap
+from vgf.tasks.data_settings import check_sha256, require_read
 from vgf.tasks.mujoco_data import QUALITIES, sac_data
 from vgf.tasks.mujoco_mazes import is_d4rl_file, make_maze, maze_keys
 from vgf.tasks.mujoco_scores import SCALES
@@ -101,6 +102,8 @@ def prepare(config: Config) -> Problem:
         UserError: no such data set, data that are not there or do not fit the environment, settings out of range.
     """
     data = config.data
+    require_read("mujoco", data)
+    check_sha256(data.path, data.sha256)
     domain, quality = _find(config.env)
     recording, collected = _SOURCES[data.source](config, domain, quality)
     make = functools.partial(_make_unscaled, str(config.env), is_d4rl_file(data.path))

@@ -26,11 +26,12 @@ from vgf.data.npz import cut_transitions, read_npz, regular
 from vgf.data.sharded_store import store_of
 from vgf.data.shards import ShardedData
 from vgf.errors import UserError, did_you_mean
-from vgf.problem import Problem
+from vgf.problem import ACTION_MARGIN, Problem
+from vgf.tasks.data_settings import check_sha256, require_read
 from vgf.tasks.ogbench_data import resolve
 
 __all__ = [
-    "ACTION_MARGIN",
+    "as_trained",
     "environment_factory",
     "make_environment",
     "prepare",
@@ -38,8 +39,6 @@ __all__ = [
     "require_fit",
     "split_name",
 ]
-
-ACTION_MARGIN = 1e-5  # keeps data actions inside the open box, as all the authors' code does
 
 
 def prepare(config: Config) -> Problem:
@@ -49,23 +48,13 @@ def prepare(config: Config) -> Problem:
         UserError: unknown environment, data that cannot be found or does not fit the environment.
     """
     dataset, env_id = split_name(str(config.env))
-    data = config.data
-    path = Path(data.path).expanduser() if data.path else None
+    require_read("ogbench", config.data)
+    path = Path(config.data.path).expanduser() if config.data.path else None
     environment = make_environment(env_id)
     if path is not None and path.is_dir():  # shards are labelled as they are read, with the environment's help
         return _from_shards(config, path, env_id, environment)
     with contextlib.closing(environment):
-        resolved = resolve(
-            dataset,
-            source=data.source,
-            path=path,
-            transitions=data.transitions,
-            seed=data.seed,
-            folder=Path(data.folder).expanduser(),
-            processes=data.processes,
-            mirrors=list(data.mirrors),
-            sha256=data.sha256,
-        )
+        resolved = resolve(dataset, config.data)
         train, told = _load(resolved.train, env_id, environment, resolved.transitions)
         beside = resolved.validation
         held_out = _load(beside, env_id, environment, resolved.held_out)[0] if beside else None
@@ -169,8 +158,7 @@ def _from_shards(config: Config, folder: Path, env_id: str, environment: gymnasi
     require_fit(folder, train, env_id, environment)
     if data.source not in ("auto", "path"):
         raise UserError(f"data.path is not used with data.source={data.source}; leave one of them out")
-    if data.sha256 is not None:
-        raise UserError(f"data.sha256 is the sum of one file, and {folder} is a folder of shards; leave it out")
+    check_sha256(folder, data.sha256)
     if data.transitions is not None and data.transitions < train.rows.sum():
         raise UserError(
             f"{folder} is used whole, all {train.rows.sum():,} transitions; give data.transitions=null, or write "
@@ -213,10 +201,18 @@ def _labelled(
             f"{path}: no {', '.join(sorted(missing))} in the file, so the task's rewards cannot be computed"
         )
     ogbench.relabel_utils.relabel_dataset(env_id, environment, data)
+    return as_trained(data, environment, "rewards", "masks")
+
+
+def as_trained(data: Mapping[str, np.ndarray], environment: gymnasium.Env, *more: str) -> dict[str, np.ndarray]:
+    """Of regular transitions what stores take, and ``more`` columns: float32, actions clipped inside the open box."""
     low, high = environment.action_space.low, environment.action_space.high  # type: ignore[attr-defined]
-    data["actions"] = np.clip(data["actions"], low + ACTION_MARGIN, high - ACTION_MARGIN)
-    keys = ("observations", "actions", "rewards", "masks", "terminals", "next_observations")
-    return {key: data[key].astype(np.float32, copy=False) for key in keys}
+    actions = np.clip(data["actions"], low + ACTION_MARGIN, high - ACTION_MARGIN)
+    keys = ("observations", "terminals", "next_observations", *more)
+    return {
+        key: array.astype(np.float32, copy=False)
+        for key, array in [("actions", actions), *((k, data[k]) for k in keys)]
+    }
 
 
 def _registry() -> list[str]:

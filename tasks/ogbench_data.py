@@ -21,12 +21,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+from vgf.config import DataConfig
 from vgf.data.download import DownloadError, download
+from vgf.data.episode_files import is_finished
 from vgf.data.generate import generate
 from vgf.data.npz import require_file
 from vgf.errors import UserError, did_you_mean
-from vgf.files import file_sha256
+from vgf.tasks.data_settings import check_sha256
 from vgf.tasks.ogbench_oracles import DataRecipe, collect_episode, recipe_for
 
 __all__ = ["OFFICIAL", "SOURCES", "Resolved", "known_datasets", "resolve"]
@@ -109,10 +112,9 @@ class _Request:
         """Return how many training episodes hold the wanted transitions."""
         return recipe.episodes if self.transitions is None else math.ceil(self.transitions / recipe.steps)
 
-    def counts(self, recipe: DataRecipe) -> dict[str, int]:
-        """Return the episodes of both files, by what stands behind their name."""
-        episodes = self.episodes(recipe)
-        return {"": episodes, "-val": max(1, episodes // 10)}
+    def made_from(self, recipe: DataRecipe) -> dict[str, Any]:
+        """Return what tells generated data from others, as a manifest has it."""
+        return {"recipe": asdict(recipe), "seed": self.seed}
 
 
 def known_datasets() -> tuple[str, ...]:
@@ -120,38 +122,30 @@ def known_datasets() -> tuple[str, ...]:
     return tuple("-".join(parts) for family in _FAMILIES for parts in itertools.product(*family))
 
 
-def resolve(
-    dataset: str,
-    *,
-    source: str = "auto",
-    path: Path | None,
-    transitions: int | None,
-    seed: int,
-    folder: Path,
-    processes: int,
-    mirrors: Sequence[str],
-    sha256: str | None,
-) -> Resolved:
+def resolve(dataset: str, data: DataConfig) -> Resolved:
     """Return the files of ``dataset``, after downloading or generating them if need be.
 
     Args:
         dataset: name without version, such as ``cube-single-play``; see :func:`known_datasets`.
-        source: ``path``, ``download``, ``generate``, or ``auto``: the first of ``path`` if given, a file in the
-            cache (official before generated), the download, and if that fails the scripted experts.
-        path: a file of the person's own; ``-val`` before its suffix names the optional validation file.
-        transitions: how many are wanted, None for the official size. Decides how many episodes are generated (and a
-            tenth as many, at least 1, for validation); of a larger file that is in the cache so many are to be used, in
-            both of them. Files of other origin validate whole.
-        seed: of the generated data.
-        folder: the cache.
-        processes: for generating, 1 or more.
-        mirrors: base addresses to download from, in this order; empty for the official one.
-        sha256: checksum, in hex, that the training file must have. None: unchecked. Not for generated data.
+        data: of which are read
+
+            - ``source``: ``path``, ``download``, ``generate``, or ``auto``: the first of ``path`` if given, a file in
+              the cache (official before generated), the download, and if that fails the scripted experts.
+            - ``path``: a file of the person's own; ``-val`` before its suffix names the optional validation file.
+            - ``transitions``: how many are wanted, None for the official size. Decides how many episodes are generated
+              (and a tenth as many, at least 1, for validation); of a larger file that is in the cache so many are to be
+              used, in both of them. Files of other origin validate whole.
+            - ``seed``: of the generated data; ``processes``: that generate them, 1 or more.
+            - ``folder``: the cache.
+            - ``mirrors``: base addresses to download from, in this order; empty for the official one.
+            - ``sha256``: checksum, in hex, that the training file must have; with it nothing is generated.
 
     Raises:
         UserError: unknown names, a missing or wrong file, no scripted expert, or no disk space.
-        DownloadError: (a UserError) ``source=download`` and no mirror has the data.
+        DownloadError: (a UserError) no mirror has the data, and ``source`` or ``sha256`` lets none be generated.
     """
+    source, transitions = data.source, data.transitions
+    path = Path(data.path).expanduser() if data.path else None
     if source not in SOURCES:
         near = did_you_mean(source, SOURCES)
         raise UserError(f"data.source={source!r} is not a source; give one of {', '.join(SOURCES)}.{near}")
@@ -164,14 +158,20 @@ def resolve(
             f"{dataset!r} is not an OGBench data set.{did_you_mean(dataset, known)} Names have no version here; "
             f"for a file of your own pass data.path=FILE"
         )
-    folder = folder.expanduser()
-    request = _Request(dataset, path, transitions, seed, folder, processes, mirrors or (OFFICIAL,), sha256)
+    if data.sha256 is not None and source == "generate":
+        raise UserError(
+            "data.sha256 is not used with data.source=generate, which makes the file; leave one of them out"
+        )
+    folder, mirrors = Path(data.folder).expanduser(), tuple(data.mirrors) or (OFFICIAL,)
+    request = _Request(dataset, path, transitions, data.seed, folder, data.processes, mirrors, data.sha256)
     return SOURCES[source](request)
 
 
 def _auto(request: _Request) -> Resolved:
     if request.path is not None:
         return _given(request)
+    if request.sha256 is not None:  # no other file will do
+        return _downloaded(request)
     if cached := _official_in_cache(request) or _generated_in_cache(request):
         return cached
     try:
@@ -189,10 +189,9 @@ def _auto(request: _Request) -> Resolved:
 def _given(request: _Request) -> Resolved:
     if request.path is None:
         raise UserError("data.source=path needs data.path=FILE")
-    path = request.path.expanduser()
-    require_file(path)
-    _check_sha256(path, request.sha256)
-    return _pair(path, "path", request)
+    require_file(request.path)
+    check_sha256(request.path, request.sha256)
+    return _pair(request.path, "path", request)
 
 
 def _downloaded(request: _Request) -> Resolved:
@@ -209,7 +208,7 @@ def _generated(request: _Request) -> Resolved:
     if cached := _generated_in_cache(request):
         return cached
     recipe = request.recipe()
-    counts = request.counts(recipe)
+    counts = _counts(request.episodes(recipe))
     stem = f"{request.dataset}-seed{request.seed}"
     versions = {package: v for package in _PACKAGES if (v := _version(package))}
     files = generate(
@@ -218,7 +217,7 @@ def _generated(request: _Request) -> Resolved:
         counts=counts,
         work=request.folder / "generated" / f"{stem}.work",
         processes=request.processes,
-        manifest={"recipe": asdict(recipe), "seed": request.seed, "versions": versions},
+        manifest={**request.made_from(recipe), "versions": versions},
         label=request.dataset,
     )
     return _as_generated(files[""], recipe, request)
@@ -236,7 +235,7 @@ def _official_in_cache(request: _Request) -> Resolved | None:
     for folder in (request.folder / "ogbench", _PACKAGE_CACHE.expanduser()):
         train = folder / f"{request.dataset}-v0.npz"
         if train.is_file():
-            _check_sha256(train, request.sha256)
+            check_sha256(train, request.sha256)
             return _pair(train, "official", request)
     return None
 
@@ -250,26 +249,28 @@ def _generated_in_cache(request: _Request) -> Resolved | None:
     folder = request.folder / "generated"
     found = [(int(m[1]), file) for file in folder.glob("*.json") if (m := name.fullmatch(file.name))]
     for episodes, manifest in sorted(found):  # the manifest is written last: with it a data set is complete
-        train = manifest.with_suffix(".npz")
-        if episodes >= request.episodes(recipe) and train.is_file():
-            return _as_generated(train, recipe, request)
+        counts = _counts(episodes)
+        files = {suffix: manifest.with_name(f"{manifest.stem}{suffix}.npz") for suffix in counts}
+        wanted = episodes >= request.episodes(recipe)
+        if wanted and is_finished(manifest, files, counts, request.made_from(recipe)):
+            return _as_generated(files[""], recipe, request)
     return None
+
+
+def _counts(episodes: int) -> dict[str, int]:
+    """The episodes of both files, by what stands behind their name."""
+    return {"": episodes, "-val": max(1, episodes // 10)}
 
 
 def _as_generated(train: Path, recipe: DataRecipe, request: _Request) -> Resolved:
     """The files, to be used as far as they would have been made: results must not depend on what the cache holds."""
-    transitions, held_out = (count * recipe.steps for count in request.counts(recipe).values())
+    transitions, held_out = (count * recipe.steps for count in _counts(request.episodes(recipe)).values())
     return replace(_pair(train, "generated", request), transitions=transitions, held_out=held_out)
 
 
 def _pair(train: Path, origin: str, request: _Request) -> Resolved:
     validation = train.with_name(f"{train.stem}-val{train.suffix}")
     return Resolved(train, validation if validation.is_file() else None, origin, request.transitions)
-
-
-def _check_sha256(path: Path, sha256: str | None) -> None:
-    if sha256 is not None and (digest := file_sha256(path)) != sha256.lower():
-        raise UserError(f"{path} has SHA-256 {digest}, not the expected {sha256}; replace the file or correct the sum")
 
 
 def _version(package: str) -> str | None:

@@ -21,7 +21,8 @@ from vgf.data.goals import GoalStore, with_future_goals
 from vgf.data.npz import regular
 from vgf.errors import UserError, did_you_mean
 from vgf.problem import Problem
-from vgf.tasks.ogbench import ACTION_MARGIN, make_environment, read_first, require_fit
+from vgf.tasks.data_settings import require_read
+from vgf.tasks.ogbench import as_trained, make_environment, read_first, require_fit
 from vgf.tasks.ogbench_data import known_datasets, resolve
 
 __all__ = ["JOINED_BY_PLAY", "environment_factory", "make_goal_environment", "prepare", "split_name"]
@@ -37,18 +38,8 @@ def prepare(config: Config) -> Problem:
     """
     env = config.env or ""
     dataset, env_id = split_name(env)
-    data = config.data
-    resolved = resolve(
-        dataset,
-        source=data.source,
-        path=Path(data.path) if data.path else None,
-        transitions=data.transitions,
-        seed=data.seed,
-        folder=Path(data.folder).expanduser(),
-        processes=data.processes,
-        mirrors=list(data.mirrors),
-        sha256=data.sha256,
-    )
+    require_read("ogbench_goals", config.data)
+    resolved = resolve(dataset, config.data)
     environment = make_environment(env_id)
     try:
         train, told = _load(resolved.train, env_id, environment, resolved.transitions)
@@ -57,7 +48,7 @@ def prepare(config: Config) -> Problem:
     finally:
         environment.close()
     origin = f"{resolved.origin}: {resolved.train.name}{told}"
-    states = functools.partial(with_future_goals, seed=data.seed)
+    states = functools.partial(with_future_goals, seed=config.data.seed)
     return Problem(env, train, held_out, origin, store=GoalStore, states=states)
 
 
@@ -123,11 +114,7 @@ def _load(
 ) -> tuple[dict[str, np.ndarray], str]:
     raw, told = read_first(path, transitions)
     require_fit(path, raw, env_id, environment)
-    data = regular(raw)
-    low, high = environment.action_space.low, environment.action_space.high  # type: ignore[attr-defined]
-    data["actions"] = np.clip(data["actions"], low + ACTION_MARGIN, high - ACTION_MARGIN)
-    keys = ("observations", "actions", "terminals", "next_observations")
-    return {key: data[key].astype(np.float32, copy=False) for key in keys}, told
+    return as_trained(regular(raw), environment), told
 
 
 def _registry() -> list[str]:

@@ -19,11 +19,11 @@ import numpy as np
 from vgf.data.formats.minari import DICT_KEYS
 from vgf.data.recording import Recording
 from vgf.errors import UserError, did_you_mean
+from vgf.problem import ACTION_MARGIN
 
 __all__ = ["ROUNDING", "box_of_environment", "make_flat", "rescaled", "scale_actions", "split_episodes"]
 
 ROUNDING = 1e-4  # beyond [-1, 1], what a float32 conversion does
-_ACTION_MARGIN = 1e-5  # keeps data actions inside the open box, as all the authors' code does
 
 
 def make_flat(env_id: str, keys: Sequence[str] = DICT_KEYS, **settings: Any) -> gymnasium.Env:
@@ -109,7 +109,7 @@ def scale_actions(recording: Recording, low: np.ndarray, high: np.ndarray) -> tu
     """Actions mapped from their box to [-1, 1] and clipped inside it; and the share that lay outside the box."""
     actions = 2 * (recording.actions.astype(np.float64) - low) / (high.astype(np.float64) - low) - 1  # [M, A]
     outside = float((np.abs(actions) > 1 + ROUNDING).mean())
-    most = 1 - _ACTION_MARGIN
+    most = 1 - ACTION_MARGIN
     return replace(recording, actions=np.clip(actions, -most, most).astype(np.float32)), outside
 
 

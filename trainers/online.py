@@ -31,7 +31,7 @@ from vgf.errors import UserError
 from vgf.evaluation import episode_seed, particle_noise
 from vgf.methods import load_method
 from vgf.policy import Policy
-from vgf.problem import AS_PAID, Problem, RewardMap
+from vgf.problem import ACTION_MARGIN, AS_PAID, Problem, RewardMap
 from vgf.rundir import RunDirectory
 from vgf.scoring import play_points, points_of
 from vgf.trainers import loop, offline
@@ -39,7 +39,6 @@ from vgf.trainers.terms import Losses
 
 __all__ = ["OnlineTrainer", "Player", "require_playable", "train"]
 
-_ACTION_MARGIN = 1e-5  # keeps gathered actions inside the open box, like those of the data
 _TOLD = ("online/return", "online/success", "online/episodes", "online/transitions")  # of the last finished episode
 _SEED_OFFSET = 50_021  # training episodes are other episodes than those of an evaluation with the same seed
 _NO_ENVIRONMENT = "trainer=online plays, and this task has no environment; give env=..."
@@ -197,7 +196,7 @@ class Player:
             raise UserError(f"the environment returned a number that is not finite in training episode {self._episode}")
 
     def _play(self, action: np.ndarray) -> bool:
-        margin = 1 - _ACTION_MARGIN
+        margin = 1 - ACTION_MARGIN
         action = np.clip(action, -margin, margin).astype(np.float32)
         after, reward, terminated, truncated, info = self._of_environment("step", action)
         after = np.asarray(after, np.float32)

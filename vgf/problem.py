@@ -11,7 +11,9 @@ import numpy as np
 from vgf.data.store import Store, TransitionStore
 from vgf.scale import ScoreScale
 
-__all__ = ["AS_PAID", "Problem", "RewardMap"]
+__all__ = ["ACTION_MARGIN", "AS_PAID", "Problem", "RewardMap"]
+
+ACTION_MARGIN = 1e-5  # keeps actions that are trained on inside the open box, as all the authors' code does
 
 
 @dataclass(frozen=True)

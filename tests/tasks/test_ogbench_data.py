@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 import ogbench as their_ogbench
 import pytest
 
-from vgf.config import Config
+from vgf.config import Config, DataConfig
+from vgf.data.episode_files import write_manifest
 from vgf.data.npz import cut_transitions, read_npz
 from vgf.errors import UserError
 from vgf.tasks import ogbench, ogbench_data, ogbench_goals
@@ -40,8 +41,8 @@ def _short_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ask(folder: Path, dataset: str = MAZE, **more: Any) -> Resolved:
-    usual = {"path": None, "transitions": None, "seed": 0, "processes": 1, "mirrors": [NOWHERE], "sha256": None}
-    return resolve(dataset, folder=folder, **{**usual, **more})
+    usual = {"transitions": None, "processes": 1, "mirrors": [NOWHERE], "folder": str(folder)}
+    return resolve(dataset, DataConfig(**{**usual, **more}))
 
 
 def files(found: Resolved) -> tuple[Path, Path | None, str]:
@@ -52,6 +53,16 @@ def touch(*paths: Path) -> None:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(path.name)
+
+
+def touch_generated(folder: Path, episodes: int, seed: int = 0) -> Path:
+    """Files and manifest as generation leaves them, but for their contents: the training file."""
+    train = folder / "generated" / f"{MAZE}-seed{seed}-{episodes}ep.npz"
+    files = {"": train, "-val": train.with_name(f"{train.stem}-val.npz")}
+    touch(*files.values())
+    made_from = {"recipe": asdict(recipe_for(MAZE)), "seed": seed, "versions": {}}
+    write_manifest(train.with_suffix(".json"), made_from, {"": episodes, "-val": max(1, episodes // 10)}, files, {})
+    return train
 
 
 def test_names() -> None:
@@ -144,32 +155,77 @@ def test_download(tmp_path: Path) -> None:
 
 
 def test_cache_prefers_official_files(tmp_path: Path) -> None:
-    mine = tmp_path / "generated" / f"{MAZE}-seed0-1000ep.npz"
-    touch(mine)
-    with pytest.raises(UserError, match="could not be downloaded"):  # without its manifest it is not finished
-        ask(tmp_path, source="download")
-    touch(mine.with_suffix(".json"))
-    assert files(ask(tmp_path)) == (mine, None, "generated")
+    mine = touch_generated(tmp_path, 1000)
+    generated = (mine, mine.with_name(f"{mine.stem}-val.npz"), "generated")
+    assert files(ask(tmp_path)) == generated
     package = tmp_path / "home" / ".ogbench" / "data" / f"{MAZE}-v0.npz"
     touch(package)
     assert ask(tmp_path) == Resolved(package, None, "official")
     own, val = tmp_path / "ogbench" / f"{MAZE}-v0.npz", tmp_path / "ogbench" / f"{MAZE}-v0-val.npz"
     touch(own, val)
     assert ask(tmp_path) == Resolved(own, val, "official")
-    assert files(ask(tmp_path, source="generate")) == (mine, None, "generated")
+    assert files(ask(tmp_path, source="generate")) == generated
+
+
+def without_manifest(train: Path) -> None:
+    train.with_suffix(".json").unlink()
+
+
+def of_another_recipe(train: Path) -> None:
+    record = train.with_suffix(".json")
+    made = json.loads(record.read_text())
+    made["recipe"]["noise"] = 0.3
+    record.write_text(json.dumps(made))
+
+
+def cut_short(train: Path) -> None:
+    train.write_text("c")
+
+
+def without_validation(train: Path) -> None:
+    train.with_name(f"{train.stem}-val.npz").unlink()
+
+
+@pytest.mark.parametrize("damage", [without_manifest, of_another_recipe, cut_short, without_validation])
+def test_generated_files_that_are_not_what_is_asked_for_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any
+) -> None:
+    made_anew: list[str] = []
+
+    def generate(collect: Any, *, target: Path, counts: dict[str, int], **_: Any) -> dict[str, Path]:
+        made_anew.append(target.name)
+        return {"": target, "-val": target}
+
+    monkeypatch.setattr(ogbench_data, "generate", generate)
+    damage(touch_generated(tmp_path, 5))
+    larger = touch_generated(tmp_path, 7)
+    assert ask(tmp_path, transitions=4 * 1000, source="generate").train == larger
+    damage(larger)
+    ask(tmp_path, transitions=4 * 1000, source="generate")
+    assert made_anew == [f"{MAZE}-seed0-4ep.npz"]
+
+
+def test_with_a_checksum_nothing_is_generated(tmp_path: Path) -> None:
+    """It is one file that the person wants."""
+    touch_generated(tmp_path, 1000)
+    mirror = tmp_path / "mirror"
+    touch(mirror / f"{MAZE}-v0.npz", mirror / f"{MAZE}-v0-val.npz")
+    for mirrors, said in (([NOWHERE], "could not be downloaded"), ([mirror.as_uri()], "not the expected 0000")):
+        with pytest.raises(UserError, match=said):
+            ask(tmp_path, mirrors=mirrors, sha256="0" * 64)
 
 
 @pytest.mark.parametrize("source", ["auto", "path"])
 def test_path(tmp_path: Path, source: str) -> None:
     mine = tmp_path / "mine.npz"
     touch(mine)
-    assert ask(tmp_path, "my-own-robot", path=mine, source=source) == Resolved(mine, None, "path")
+    assert ask(tmp_path, "my-own-robot", path=str(mine), source=source) == Resolved(mine, None, "path")
     touch(tmp_path / "mine-val.npz")
-    assert ask(tmp_path, path=mine, source=source).validation == tmp_path / "mine-val.npz"
+    assert ask(tmp_path, path=str(mine), source=source).validation == tmp_path / "mine-val.npz"
     with pytest.raises(UserError, match=r"does not exist; check the path\. Did you mean 'mine\.npz'"):
-        ask(tmp_path, path=tmp_path / "mein.npz", source=source)
+        ask(tmp_path, path=str(tmp_path / "mein.npz"), source=source)
     with pytest.raises(UserError, match="SHA-256"):
-        ask(tmp_path, path=mine, source=source, sha256="0" * 64)
+        ask(tmp_path, path=str(mine), source=source, sha256="0" * 64)
 
 
 @pytest.mark.parametrize("name", [name for name in known_datasets() if recipe_for(name) is None])
@@ -197,7 +253,8 @@ def test_no_scripted_expert_after_a_failed_download(tmp_path: Path) -> None:
         ({"dataset": "cube-single-play-v0"}, "Did you mean 'cube-single-play'.* Names have no version"),
         ({"source": "donwload"}, "give one of auto, path, download, generate.* Did you mean 'download'"),
         ({"source": "path"}, "needs data.path=FILE"),
-        ({"source": "generate", "path": Path("x.npz")}, "data.path is not used with data.source=generate"),
+        ({"source": "generate", "sha256": "0" * 64}, "data.sha256 is not used with data.source=generate"),
+        ({"source": "generate", "path": "x.npz"}, "data.path is not used with data.source=generate"),
         ({"transitions": 0}, "data.transitions=0"),
     ],
 )

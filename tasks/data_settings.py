@@ -1,0 +1,55 @@
+"""What each task on recorded data reads of ``data.*``; what it would leave unread is refused, not ignored."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from pathlib import Path
+
+from vgf.config import DataConfig
+from vgf.data.formats.minari import is_minari_id
+from vgf.errors import UserError
+from vgf.files import file_sha256
+
+__all__ = ["READ", "check_sha256", "require_read"]
+
+_BY_ALL = ("folder", "processes", "seed", "transitions", "memory_gb", "swap_every")  # where unused, they change nothing
+_OGBENCH = ("source", "path", "mirrors", "sha256")
+_RECORDED = ("source", "path", "sha256", "columns", "held_out")
+READ = {
+    "ogbench": _OGBENCH,
+    "ogbench_goals": _OGBENCH,
+    "custom": (*_RECORDED, "action_low", "action_high"),
+    "mujoco": (*_RECORDED, "rewards", "sac"),
+}
+
+
+def require_read(task: str, data: DataConfig) -> None:
+    """Raise a UserError for a setting that is not its default and that the task does not read.
+
+    Args:
+        task: one of ``READ``.
+        data: the configuration of the data.
+    """
+    usual = DataConfig()
+    for key in (field.name for field in fields(data)):
+        if key not in (*_BY_ALL, *READ[task]) and getattr(data, key) != getattr(usual, key):
+            tasks = " and ".join(f"task={name}" for name, keys in READ.items() if key in keys)
+            raise UserError(f"data.{key} says nothing to task={task}: it belongs to {tasks}; leave it out")
+
+
+def check_sha256(path: str | Path | None, sha256: str | None) -> None:
+    """Raise a UserError unless a file has this SHA-256 checksum.
+
+    Args:
+        path: what ``data.path`` says; folders, Minari ids and None are refused, and of a file that is not there its
+            reader complains.
+        sha256: in hex; None: unchecked.
+    """
+    if sha256 is None:
+        return
+    file = os.path.expanduser(path or "")
+    if path is None or os.path.isdir(file) or is_minari_id(str(path)):
+        raise UserError(f"data.sha256 is the sum of one file, which data.path={path} does not name; leave it out")
+    if os.path.isfile(file) and (digest := file_sha256(Path(file))) != sha256.lower():
+        raise UserError(f"{file} has SHA-256 {digest}, not the expected {sha256}; replace the file or correct the sum")

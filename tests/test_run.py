@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from safetensors.torch import load_file
 
 import vgf.run
@@ -112,6 +113,22 @@ def test_a_demonstration_needs_no_training(tmp_path, monkeypatch):
     assert status == 0, text
     assert {p.name for p in (tmp_path / "toy").iterdir()} == {"toy.csv", "toy.png"}
     assert "qpilots_m" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("seeds=3", "seeds says nothing to task=toy, which reads task, seed, run_dir; leave it out"),
+        ("budget.size=0.1", "budget.size says nothing to task=toy"),
+        ("method=vgf", "method says nothing to task=toy"),
+        (f"seed={2**70}", f"seed={2**70} is out of range"),
+        ("seed=-1", "seed=-1 is out of range"),
+    ],
+)
+def test_a_demonstration_refuses_what_it_does_not_read(given, said, monkeypatch):
+    monkeypatch.setattr(toy, "demonstrate", lambda *_: pytest.fail("was shown"))
+    status, text = run_main(["task=toy", given])
+    assert (status, said in text, text.strip().count("\n")) == (2, True, 0), text
 
 
 def test_data_without_an_environment_are_reported_by_what_was_measured(tmp_path):

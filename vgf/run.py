@@ -53,6 +53,7 @@ _OPEN_KEYS = (  # dictionaries that take new names
     "transport.options.", "data.columns.", "text.columns.", "text.reward.columns.", "text.gold.columns.",
     "text.second.columns.",
 )  # fmt: skip
+_OF_DEMONSTRATION = ("task", "seed", "run_dir")  # all keys that a task with nothing to train reads
 
 
 def main() -> None:
@@ -95,14 +96,15 @@ def launch(composed: DictConfig, given: list[str]) -> None:
         if key.lstrip("+~") != key:
             raise UserError(f"{key}: keys can be set, not added or removed; write {key.lstrip('+~')}=...")
     composed = settled(composed, given)
-    if composed.task and hasattr(demonstration := _module("task", composed.task), "demonstrate"):
-        folder = Path(composed.run_dir if "run_dir" in given else f"runs/{composed.task}-seed{composed.seed}")
-        print(demonstration.demonstrate(composed.seed, folder))  # nothing to train or to play: one call shows it all
-        return
     configs = list(each_seed(composed))
     config = configs[0]
     check_config(config)
     task, trainer = _module("task", config.task), _module("trainer", config.trainer)
+    if hasattr(task, "demonstrate"):  # nothing to train or to play: one call shows it all
+        _refuse_unread(config.task, given)
+        folder = Path(config.run_dir if "run_dir" in given else f"runs/{config.task}-seed{config.seed}")
+        print(task.demonstrate(config.seed, folder))
+        return
     if config.mode == "train":
         _require_fit(config, task, trainer)
         if hasattr(trainer, "require_playable"):
@@ -136,6 +138,14 @@ def launch(composed: DictConfig, given: list[str]) -> None:
         if len(runs) > 1 and make_environment is not None:
             own = {} if config.method == ALL else {config.method: config.transport.knob}
             print(f"\n{seeds_table([run.path for run in runs], knobs=own)}")
+
+
+def _refuse_unread(task: str, given: list[str]) -> None:
+    """Raise a UserError for a key that a demonstration does not read."""
+    if unread := [key for key in given if key not in _OF_DEMONSTRATION]:
+        raise UserError(
+            f"{unread[0]} says nothing to task={task}, which reads {', '.join(_OF_DEMONSTRATION)}; leave it out"
+        )
 
 
 def _run_directory(config: Config) -> RunDirectory:

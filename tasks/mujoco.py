@@ -22,7 +22,7 @@ import numpy as np
 
 from vgf.config import Config
 from vgf.data.formats import read_recording
-from vgf.data.formats.minari import DICT_KEYS
+from vgf.data.formats.minari import DICT_KEYS, MINARI_ORIGIN
 from vgf.data.recording import Recording
 from vgf.errors import UserError, did_you_mean
 from vgf.problem import AS_PAID, Problem, RewardMap
@@ -106,6 +106,10 @@ def prepare(config: Config) -> Problem:
     check_sha256(data.path, data.sha256)
     domain, quality = _find(config.env)
     recording, collected = _SOURCES[data.source](config, domain, quality)
+    if domain.maze and is_d4rl_file(data.path) and recording.origin.startswith(MINARI_ORIGIN):
+        raise UserError(
+            f"{data.path} holds a Minari data set, whose mazes look different from D4RL's files; name it main_data.hdf5"
+        )
     make = functools.partial(_make_unscaled, str(config.env), is_d4rl_file(data.path))
     low, high = box_of_environment(make, str(config.env), data.path or recording.origin, recording)
     notes = [*collected, *recording.remarks]

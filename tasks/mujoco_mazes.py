@@ -58,7 +58,8 @@ MAZES = {
 
 def is_d4rl_file(path: str | None) -> bool:
     """Whether data are in D4RL's HDF5 layout rather than Minari's, by the name."""
-    return path is not None and path.endswith((".hdf5", ".h5")) and not path.endswith("main_data.hdf5")
+    name = (path or "").lower()
+    return name.endswith((".hdf5", ".h5")) and not name.endswith("main_data.hdf5")
 
 
 def maze_keys(d4rl: bool) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from vgf.config import Config
 from vgf.data.formats import read_recording
 from vgf.data.recording import Recording
 from vgf.tasks.mujoco import DOMAINS, environment_factory, make_environment, prepare, reward_map
-from vgf.tasks.mujoco_mazes import MAZES
+from vgf.tasks.mujoco_mazes import MAZES, is_d4rl_file
 from vgf.tasks.mujoco_scores import SCALES, measure_random
 
 
@@ -150,6 +150,21 @@ def test_a_part_of_the_data_is_drawn_from_all_of_it(tmp_path: Path) -> None:
     problem = prepare(configured("hopper-medium", path, transitions=30, rewards="raw", held_out=0))
     assert len(problem.train["rewards"]) == 30
     assert problem.train["rewards"].max() > 20  # not the first ten episodes
+
+
+def test_whose_layout_a_maze_has_is_told_by_the_name(tmp_path: Path) -> None:
+    for name in ("antmaze.hdf5", "ANTMAZE.HDF5", "x.h5", "X.H5"):
+        assert is_d4rl_file(name), name
+    for name in (None, "D4RL/antmaze/umaze-v1", "folder", "folder/data/main_data.hdf5"):
+        assert not is_d4rl_file(name), name
+    with h5py.File(tmp_path / "antmaze.hdf5", "w") as file:
+        episode = file.create_group("episode_0")
+        episode["observations/achieved_goal"] = np.zeros((3, 2))
+        episode["observations/desired_goal"] = np.zeros((3, 2))
+        episode["observations/observation"] = np.zeros((3, 27))
+        episode["actions"], episode["rewards"] = np.zeros((2, 8), np.float32), np.zeros(2)
+        episode["terminations"] = episode["truncations"] = np.zeros(2, bool)
+    refused(configured("antmaze-umaze", tmp_path / "antmaze.hdf5"), "holds a Minari data set.*name it main_data.hdf5")
 
 
 def test_data_of_another_environment(tmp_path: Path) -> None:

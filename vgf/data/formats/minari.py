@@ -23,9 +23,10 @@ from vgf.data.recording import Recording
 from vgf.errors import UserError
 from vgf.files import locked
 
-__all__ = ["DICT_KEYS", "MAIN_FILE", "find_minari", "is_minari_id", "read_episodes"]
+__all__ = ["DICT_KEYS", "MAIN_FILE", "MINARI_ORIGIN", "find_minari", "is_minari_id", "read_episodes"]
 
 MAIN_FILE = "data/main_data.hdf5"
+MINARI_ORIGIN = "Minari data set"  # how the origin of every such recording begins
 
 _ROLES = ("observations", "actions", "rewards", "terminals", "timeouts")
 
@@ -94,7 +95,7 @@ def read_episodes(source: Source, episodes: list[str], keys_of: KeysOf, read: Re
             earlier.append(array)
     arrays = {key: np.concatenate(list_of) for key, list_of in parts.items()}
     remark = f"terminations and truncations are both set in {both} rows; they count as terminations"
-    return Recording(**arrays, origin=f"Minari data set {_title(source.path)}", remarks=(remark,) if both else ())
+    return Recording(**arrays, origin=f"{MINARI_ORIGIN} {_title(source.path)}", remarks=(remark,) if both else ())
 
 
 def _read_episode(

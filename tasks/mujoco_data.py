@@ -49,7 +49,6 @@ __all__ = ["QUALITIES", "sac_data"]
 QUALITIES = ("medium-replay", "medium", "expert")  # what one SAC run records
 _SNAPSHOTS = 60  # of the policy, over the whole run
 _EPISODES = 4  # whose returns make a level
-_KINDS = (np.float32, np.float32, np.float32, np.float32, bool, bool)  # of a Recording's columns
 _PACKAGES = ("stable-baselines3", "gymnasium", "mujoco", "torch")
 
 
@@ -112,7 +111,7 @@ def _require_sac(env_id: str) -> None:
 def _make(env_id: str, settings: SACConfig, seed: int, root: Path, described: dict[str, Any]) -> None:
     print(f"no data at {root}: training SAC on {env_id} for {settings.steps:,} steps", file=sys.stderr)
     begin = time.perf_counter()
-    with _own_torch(seed):
+    with _own_torch():
         model, snapshots, learned = _train(env_id, settings, seed)
         medium = _first_medium(snapshots, settings.medium)
         parts = {"medium-replay": _replayed(model, medium.step)}
@@ -135,7 +134,7 @@ def _make(env_id: str, settings: SACConfig, seed: int, root: Path, described: di
 
 
 @contextlib.contextmanager
-def _own_torch(seed: int) -> Iterator[None]:
+def _own_torch() -> Iterator[None]:
     """One thread and random numbers of its own, whatever the rest of the process goes on with."""
     threads, numbers = torch.get_num_threads(), np.random.get_state()
     torch.set_num_threads(1)  # two spinning threads on a busy machine are slower than one
@@ -241,8 +240,4 @@ def _rollouts(model: Any, env_id: str, transitions: int, seed: int, quality: str
                 observation = following
             bar.update(min(len(rows), transitions) - bar.n)
     environment.close()
-    observations, actions, rewards, next_observations, fallen, ends = (
-        np.array(column, kind) for column, kind in zip(zip(*rows, strict=True), _KINDS, strict=True)
-    )
-    origin = f"the {quality} policy of SAC"
-    return Recording(observations, actions, rewards, next_observations, fallen, ends, origin)
+    return Recording.of_rows(rows, f"the {quality} policy of SAC")

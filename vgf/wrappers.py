@@ -188,12 +188,8 @@ def collect(
             following, reward, ended, cut, _ = environment.step(action)
             rows.append((observation, action, reward, following, ended, ended or cut))
             observation = following
-    names = ("observations", "actions", "rewards", "next_observations", "terminated", "ends")
-    kinds = (np.float32, np.float32, np.float32, np.float32, bool, bool)
-    columns = zip(names, kinds, zip(*rows, strict=True), strict=True)
-    arrays: dict[str, Any] = {name: np.array(column, kind) for name, kind, column in columns}
     spent = policy.resolve(method).method + (f" at {budget}" if budget else "")
-    recording = Recording(**arrays, origin=f"{episodes} episodes of {spec}, played by {spent}")
+    recording = Recording.of_rows(rows, f"{episodes} episodes of {spec}, played by {spent}")
     write_minari(
         Path(folder), recording, env_spec=env_spec,
         metadata={"algorithm_name": "vgf", "description": recording.origin},

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,13 @@ class Recording:
     ends: np.ndarray
     origin: str
     remarks: tuple[str, ...] = ()
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[tuple[Any, ...]], origin: str) -> Recording:
+        """Make one from its rows, one or more; a row holds what the six arrays do, in their order."""
+        kinds = (np.float32, np.float32, np.float32, np.float32, bool, bool)
+        columns = zip(zip(*rows, strict=True), kinds, strict=True)
+        return cls(*(np.array(column, kind) for column, kind in columns), origin=origin)
 
     def __len__(self) -> int:
         return len(self.ends)

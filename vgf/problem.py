@@ -37,7 +37,7 @@ class Problem:
 
     Attributes:
         name: what it is called in reports, e.g. the environment's id.
-        train: regular transitions for training; keys as in :func:`vgf.data.chunk_batch`.
+        train: regular transitions for training; keys as in :func:`vgf.data.chunks.chunk_batch`.
         validation: transitions of held-out episodes, or None.
         origin: where the data came from, one line for the report.
         store: makes the store that deals batches, called as :class:`vgf.data.store.TransitionStore` is.

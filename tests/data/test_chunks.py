@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vgf import UserError
-from vgf.data import TransitionStore, chunk_batch
+from vgf.data.chunks import chunk_batch
+from vgf.data.store import TransitionStore
 
 PARITY = np.load(Path(__file__).parent.parent / "parity" / "qgf.npz")
 

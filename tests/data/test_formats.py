@@ -30,8 +30,8 @@ from recorded import (
     table,
 )  # fmt: skip
 
-from vgf.data import TransitionStore
 from vgf.data.formats import read_recording
+from vgf.data.store import TransitionStore
 
 
 @pytest.mark.parametrize("case", WRITERS)

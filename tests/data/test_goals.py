@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vgf import UserError
-from vgf.data import TransitionStore
 from vgf.data.chunks import last_row_of_episode
 from vgf.data.goals import ACTOR_GOALS, CRITIC_GOALS, GoalMixture, GoalStore, with_future_goals
+from vgf.data.store import TransitionStore
 
 CURRENT, RANDOM = GoalMixture(1, 0, 0, geometric=True), GoalMixture(0, 0, 1, geometric=True)
 GEOMETRIC, UNIFORM = GoalMixture(0, 1, 0, geometric=True), GoalMixture(0, 1, 0, geometric=False)

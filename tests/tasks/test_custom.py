@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.command import run_main
 from vgf import UserError
 from vgf.config import Config
-from vgf.data import TransitionStore
+from vgf.data.store import TransitionStore
 from vgf.tasks.custom import environment_factory, make_environment, prepare
 
 

@@ -34,7 +34,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 
 from vgf.config import SACConfig
 from vgf.data.formats.minari_writer import METADATA_FILE, write_minari
@@ -136,6 +135,8 @@ def _make(env_id: str, settings: SACConfig, seed: int, root: Path, described: di
 @contextlib.contextmanager
 def _own_torch() -> Iterator[None]:
     """One thread and random numbers of its own, whatever the rest of the process goes on with."""
+    import torch  # here: processes that step environments need none
+
     threads, numbers = torch.get_num_threads(), np.random.get_state()
     torch.set_num_threads(1)  # two spinning threads on a busy machine are slower than one
     try:

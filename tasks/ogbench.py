@@ -23,7 +23,6 @@ from numpy.random.mtrand import get_bit_generator, set_bit_generator
 
 from vgf.config import Config
 from vgf.data.npz import cut_transitions, read_npz, regular
-from vgf.data.sharded_store import store_of
 from vgf.data.shards import ShardedData
 from vgf.errors import UserError, did_you_mean
 from vgf.problem import ACTION_MARGIN, Problem
@@ -153,6 +152,8 @@ def _legacy_stream(seed: int) -> np.random.MT19937:
 
 def _from_shards(config: Config, folder: Path, env_id: str, environment: gymnasium.Env) -> Problem:
     """A problem on more data than memory; ``FOLDER-val.npz`` beside the folder validates."""
+    from vgf.data.sharded_store import store_of  # here: processes that step environments need no torch
+
     data = config.data
     train = ShardedData(folder, label=lambda data: _labelled(data, folder, env_id, environment))
     require_fit(folder, train, env_id, environment)

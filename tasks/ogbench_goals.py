@@ -17,7 +17,6 @@ import gymnasium
 import numpy as np
 
 from vgf.config import Config
-from vgf.data.goals import GoalStore, with_future_goals
 from vgf.data.npz import regular
 from vgf.errors import UserError, did_you_mean
 from vgf.problem import Problem
@@ -36,6 +35,8 @@ def prepare(config: Config) -> Problem:
     Raises:
         UserError: unknown environment, data that cannot be found or do not fit the environment.
     """
+    from vgf.data.goals import GoalStore, with_future_goals  # here: processes that step environments need no torch
+
     env = config.env or ""
     dataset, env_id = split_name(env)
     require_read("ogbench_goals", config.data)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import vgf
-from vgf import run
+from vgf import launch
 from vgf.check import CHOICES
 from vgf.complaints import group_options
 from vgf.config import Config
@@ -119,8 +119,8 @@ def composed(data: Path, method: str, trainer: str) -> Any:
 def act(config: Config, run_directory: Any, make_environment: Any, device: Any) -> None:
     """In the place of a whole evaluation: its points, one decision at each."""
     policy = vgf.load(run_directory.path, method=config)
-    for method, knob in run.score_run.points_of(config, policy):  # type: ignore[attr-defined]
-        budget = run.score_run.budget_at(method, knob)  # type: ignore[attr-defined]
+    for method, knob in launch.score_run.points_of(config, policy):  # type: ignore[attr-defined]
+        budget = launch.score_run.budget_at(method, knob)  # type: ignore[attr-defined]
         actions = policy.act(np.zeros((2, 3), np.float32), budget, method=method)
         assert actions.shape == (2, 2)
         assert np.isfinite(actions).all()
@@ -132,7 +132,7 @@ def test_any_configuration_makes_an_update_or_is_refused_in_one_line(data, monke
     from vgf import scoring
 
     act.points_of, act.budget_at = scoring.points_of, scoring.budget_at  # type: ignore[attr-defined]
-    monkeypatch.setattr(run, "score_run", act)
+    monkeypatch.setattr(launch, "score_run", act)
     trainers = ["offline", "offline", "fql", "rebrac", "qam", "extras", "online"]
 
     def case(method: str, trainer: str, changes: dict[str, Any]) -> str:
@@ -141,7 +141,7 @@ def test_any_configuration_makes_an_update_or_is_refused_in_one_line(data, monke
         with complaint() as said:
             for key, value in changes.items():
                 OmegaConf.update(tree, key, value, merge=False)
-            run.launch(tree, ["run_dir", *changes])
+            launch.launch(tree, ["run_dir", *changes])
         return "refused" if said else "ran"
 
     strategies = {"method": st.sampled_from(method_names()), "trainer": st.sampled_from(trainers), "changes": overrides}

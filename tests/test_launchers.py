@@ -68,7 +68,7 @@ def test_a_job_that_fails_is_told_and_the_others_run(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     ran = []
     monkeypatch.setattr(toy, "demonstrate", lambda seed, folder: ran.append(seed) or "")
-    monkeypatch.setattr("vgf.run.settled", refusing_seed_one)
+    monkeypatch.setattr("vgf.launch.settled", refusing_seed_one)
     status, text = run_main(["-m", "task=toy", "seed=1,2,3"])
     assert (status, ran) == (2, [2, 3])
     assert text.count("vgf: seed one is refused") == 2  # where it failed, and as the reason of the status

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-import vgf.run
+import vgf
 from tests.command import ONE_EPISODE, run_main
 from vgf import scoring
 from vgf.methods import method_names

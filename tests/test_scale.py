@@ -9,7 +9,7 @@ import pytest
 
 from vgf.compose import with_own_preset
 from vgf.errors import UserError
-from vgf.report import summarise, terminal_table, write_report
+from vgf.report.control_report import summarise, terminal_table, write_report
 from vgf.report.episodes import Row
 from vgf.report.points import with_scale
 from vgf.rundir import EVAL_COLUMNS

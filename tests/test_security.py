@@ -16,13 +16,13 @@ from omegaconf import OmegaConf
 from safetensors.numpy import save_file
 
 import vgf
-from vgf import UserError, run
+from vgf import UserError, launch
 from vgf.config import Config
 from vgf.data.formats import read_recording
 from vgf.data.shards import ShardedData, split_episodes, write_shards
 from vgf.files import is_plain_name
 from vgf.language import convert
-from vgf.report import write_report
+from vgf.report.control_report import write_report
 from vgf.report.text_report import write_text_report
 from vgf.report.text_rows import COLUMNS
 from vgf.rundir import EVAL_COLUMNS, read_config
@@ -208,11 +208,11 @@ def test_a_run_that_is_loaded_imports_no_module(stranger: Path) -> None:
 def test_a_run_that_is_evaluated_imports_no_module_that_the_command_does_not_name(stranger: Path) -> None:
     command = OmegaConf.structured(Config(mode="eval", run=str(stranger)))
     with pytest.raises(UserError, match=r"on the command line as well: text\.reward\.model=strange_reward:score"):
-        run.launch(command, [])
+        launch.launch(command, [])
     assert not (stranger.parent / "imported").exists()
     command.text.reward.model = "strange_reward:score"
     with pytest.raises(UserError, match="moves actions"):  # what the run lacks besides
-        run.launch(command, ["text.reward.model"])
+        launch.launch(command, ["text.reward.model"])
 
 
 def test_a_text_report_escapes_whatever_a_run_says(tmp_path: Path) -> None:

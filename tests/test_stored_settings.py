@@ -26,7 +26,7 @@ def evaluated(tmp_path, monkeypatch):
     stored.eval.budgets = [0.0, 0.5, 2.0]
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(stored), resolve=True))
     scored: list[Config] = []
-    monkeypatch.setattr("vgf.run.score_run", lambda config, *others: scored.append(config))
+    monkeypatch.setattr("vgf.launch.score_run", lambda config, *others: scored.append(config))
 
     def evaluate(*given: str) -> Config:
         status, text = run_main(["mode=eval", f"run={tmp_path}", *given])
@@ -169,7 +169,7 @@ def test_the_stored_preset_and_task_may_be_named(gone_on, origin, more):
 @pytest.mark.slow
 def test_a_run_with_extras_is_trained_on(tiny_run, tmp_path, monkeypatch):
     """Environment steps after trainer=extras move the networks that it froze."""
-    monkeypatch.setattr("vgf.run.score_run", lambda *what: None)
+    monkeypatch.setattr("vgf.launch.score_run", lambda *what: None)
     added, online = tmp_path / "added", tmp_path / "online"
     extras = ("trainer=extras", f"init={tiny_run}", "net.extras=[flow_map]", "train.steps=2", *ONE_EPISODE)
     steps = ("trainer=online", f"init={added}", "train.steps=0", "online.steps=6", "online.start=1", "eval.episodes=1")

@@ -25,7 +25,7 @@ from torch.func import functional_call, vmap
 from vgf.adam import SideBySideAdam
 from vgf.config import Config, TrainConfig
 from vgf.data.sharded_store import ShardedStore
-from vgf.data.store import Store
+from vgf.data.store import Store, TransitionStore
 from vgf.errors import UserError
 from vgf.nets import ActorCritic
 from vgf.problem import Problem
@@ -57,7 +57,7 @@ def train(
     Raises:
         UserError: data in shards, of which every seed would hold its own; and what ``loop.train`` raises.
     """
-    problem = replace(problem, store=_shared(problem.store))
+    problem = replace(problem, store=_shared(problem.store or TransitionStore))
     if configs[0].compile == "graph":
         print("vgf: compile=graph is for one run at a time; seeds= goes on with compile=on", file=sys.stderr)
         configs = [replace(config, compile="on") for config in configs]

@@ -21,7 +21,7 @@ from torch import Tensor
 from vgf.adam import SideBySideAdam
 from vgf.checkpoint import latest_step
 from vgf.config import Config
-from vgf.data.store import Store
+from vgf.data.store import Store, TransitionStore
 from vgf.errors import UserError
 from vgf.identity import config_sha256
 from vgf.nets import ActorCritic
@@ -57,7 +57,9 @@ class Trainer:
         self.objective = objective
         c = config.train
         n_step = c.chunk if c.n_step is None else c.n_step
-        store = partial(problem.store, chunk=c.chunk, n_step=n_step, discount=c.discount, device=device)
+        store = partial(
+            problem.store or TransitionStore, chunk=c.chunk, n_step=n_step, discount=c.discount, device=device
+        )
         self.data = store(problem.train)
         self.validation = store(problem.validation) if problem.validation else None
         torch.manual_seed(config.seed)

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import select
-import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -18,7 +17,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from vgf.config import Config
 from vgf.errors import UserError, did_you_mean
-from vgf.interrupt import Terminated
+from vgf.interrupt import ended_by_signal
 
 __all__ = ["config_keys", "group_options", "one_line", "one_line_errors", "told_errors"]
 
@@ -33,23 +32,21 @@ def one_line_errors() -> Iterator[None]:
 
     Where nobody reads on (``vgf compare ... | head``) it ends without a word, with a shell's status for that, 141.
     """
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        if not _nobody_reads():  # another pipe, such as a worker's
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter fails again as it ends
-        sys.exit(_UNREAD)
-    except KeyboardInterrupt as stop:
-        print("vgf: stopped", file=sys.stderr)
-        sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
-    except Exception as error:
-        line = one_line(error)
-        if line is None:
-            raise
-        print(f"vgf: {line}", file=sys.stderr)
-        sys.exit(2)
+    with ended_by_signal():
+        try:
+            yield
+            sys.stdout.flush()
+        except BrokenPipeError:
+            if not _nobody_reads():  # another pipe, such as a worker's
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter fails again as it ends
+            sys.exit(_UNREAD)
+        except Exception as error:
+            line = one_line(error)
+            if line is None:
+                raise
+            print(f"vgf: {line}", file=sys.stderr)
+            sys.exit(2)
 
 
 @contextlib.contextmanager

@@ -7,12 +7,13 @@ exit status that shells and schedulers expect (130 and 143).
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["StopRequest", "Terminated", "deferred_interrupt", "raise_on_sigterm"]
+__all__ = ["StopRequest", "Terminated", "deferred_interrupt", "ended_by_signal", "raise_on_sigterm"]
 
 
 class Terminated(KeyboardInterrupt):
@@ -71,6 +72,16 @@ def raise_on_sigterm() -> None:
         raise _interrupt(number)
 
     signal.signal(signal.SIGTERM, end)
+
+
+@contextmanager
+def ended_by_signal() -> Iterator[None]:
+    """End the process with one line on stderr where Ctrl-C (status 130) or SIGTERM (143) stops the block."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        print("vgf: stopped", file=sys.stderr)
+        sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
 
 
 def _interrupt(number: int) -> KeyboardInterrupt:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vgf.data.store import Store, TransitionStore
 from vgf.scale import ScoreScale
+
+if TYPE_CHECKING:  # stores need torch; processes that step a task's environments do not
+    from vgf.data.store import Store
 
 __all__ = ["ACTION_MARGIN", "AS_PAID", "Problem", "RewardMap"]
 
@@ -40,7 +42,7 @@ class Problem:
         train: regular transitions for training; keys as in :func:`vgf.data.chunks.chunk_batch`.
         validation: transitions of held-out episodes, or None.
         origin: where the data came from, one line for the report.
-        store: makes the store that deals batches, called as :class:`vgf.data.store.TransitionStore` is.
+        store: makes the store that deals batches, called as :class:`vgf.data.store.TransitionStore` is; None: that one.
         make_environment: makes the environment of the problem, for trainers that play.
         states: (data, rows [M]) -> what the networks see there, [M, S]; None: the observations.
         scale: what returns are normalised by in the report, or None.
@@ -51,7 +53,7 @@ class Problem:
     train: Mapping[str, np.ndarray]
     validation: Mapping[str, np.ndarray] | None
     origin: str
-    store: Callable[..., Store] = TransitionStore
+    store: Callable[..., Store] | None = None
     make_environment: Callable[[], Any] | None = None
     states: Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray] | None = None
     scale: ScoreScale | None = None

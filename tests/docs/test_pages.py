@@ -23,8 +23,8 @@ from vgf.commands import COMMANDS
 from vgf.compose import with_own_preset
 from vgf.config import Config
 from vgf.language.rules import TEXT_RULES
+from vgf.launch import _OPEN_KEYS
 from vgf.methods import method_names
-from vgf.run import _OPEN_KEYS
 
 sys.path.insert(0, str(ROOT / "docs"))
 import method_facts

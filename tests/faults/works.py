@@ -18,12 +18,14 @@ import walking  # noqa: F401
 from omegaconf import OmegaConf
 from small import problem, small_config
 
+import vgf.launch
 import vgf.run
 import vgf.scoring
 import vgf.tasks.custom
 from vgf.complaints import one_line_errors
 from vgf.config import Config, EvalConfig
 from vgf.data.generate import generate
+from vgf.interrupt import raise_on_sigterm
 from vgf.methods import load_method
 from vgf.rundir import RunDirectory
 
@@ -65,17 +67,17 @@ def train(trainer: str, run_dir: str, changes: dict[str, Any], resume: str = "au
         environment_factory = staticmethod(lambda config: problem().make_environment)
 
     with one_line_errors():
-        vgf.run.raise_on_sigterm()
+        raise_on_sigterm()
         run = RunDirectory(Path(run_dir))
         with run.held():
-            vgf.run._train([config], Task, module, [run], CPU)  # type: ignore[arg-type]
+            vgf.launch._train([config], Task, module, [run], CPU)  # type: ignore[arg-type]
 
 
 def evaluate(run_dir: str, methods: list[str]) -> None:
     """Play methods in a trained run, without the report."""
     run = RunDirectory(Path(run_dir))
     config = configured("offline", {})
-    vgf.run.raise_on_sigterm()
+    raise_on_sigterm()
     with one_line_errors(), run.held():
         policy = vgf.scoring.load(run.path, method=config)
         points = [(load_method(name), knob) for name in methods for knob in load_method(name).sweep[:2]]
@@ -91,7 +93,7 @@ def collected(split: int, index: int) -> dict[str, Any]:
 def data(folder: str, collect: Any = collected, counts: dict[str, int] | None = None) -> None:
     """A data set of 60 episodes from two processes."""
     with one_line_errors():
-        vgf.run.raise_on_sigterm()
+        raise_on_sigterm()
         generate(
             collect,
             target=Path(folder) / "X.npz",

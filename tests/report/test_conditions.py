@@ -12,7 +12,7 @@ from vgf.errors import UserError
 from vgf.evaluation import EpisodeRecord
 from vgf.methods import load_method
 from vgf.played import Played, keep_played, played_with, read_played
-from vgf.report import write_report
+from vgf.report.control_report import write_report
 from vgf.report.series import make_series
 from vgf.report.several import group_runs, read_run
 from vgf.rundir import RunDirectory

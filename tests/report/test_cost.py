@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from tests.report.made_rows import rows_of
-from vgf.report import summarise
+from vgf.report.control_report import summarise
 from vgf.report.cost import draw_cost, spread
 from vgf.report.palette import styles
 

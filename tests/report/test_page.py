@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.report.made_rows import QGF, Page, rows_of, sweep, write_rows
-from vgf.report import read_evaluations, summarise, terminal_table, write_report
+from vgf.report.control_report import read_evaluations, summarise, terminal_table, write_report
 from vgf.report.episodes import Row
 from vgf.report.points import Configured
 
@@ -100,7 +100,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning_line(run: Path, monkeypatch
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no\nfont")
 
-    monkeypatch.setattr("vgf.report.draw_curve", fail)
+    monkeypatch.setattr("vgf.report.control_report.draw_curve", fail)
     lines = write_report(run, title="t", configured=QGF).splitlines()
     assert lines[-1] == "warning: curve.png was not written (RuntimeError: no font)"
     assert not (run / "curve.png").exists()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.report.made_rows import QGF, Page, rows_of, sweep, write_rows
 from vgf.errors import UserError
-from vgf.report import draw_curve, read_evaluations, summarise, terminal_table, write_report
+from vgf.report.control_report import draw_curve, read_evaluations, summarise, terminal_table, write_report
 from vgf.report.curves import panel_svgs
 from vgf.report.episodes import COLUMNS, Row
 from vgf.report.measurements import Measurement, add_measurements, read_measurements

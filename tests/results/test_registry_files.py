@@ -14,12 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from vgf.check import check_config
 from vgf.compose import with_own_preset
 from vgf.config import Config
+from vgf.launch import _OPEN_KEYS
 from vgf.results import page
 from vgf.results.grid import measures_of, runs_of
 from vgf.results.measure import STATISTICS
 from vgf.results.record import expected_of
 from vgf.results.registry import experiments, folder, names, read
-from vgf.run import _OPEN_KEYS
 
 ROOT = Path(__file__).parents[2]
 each = pytest.mark.parametrize("name", names())

@@ -49,8 +49,10 @@ class Recording:
     def of_rows(cls, rows: Sequence[tuple[Any, ...]], origin: str) -> Recording:
         """Make one from its rows, one or more; a row holds what the six arrays do, in their order."""
         kinds = (np.float32, np.float32, np.float32, np.float32, bool, bool)
-        columns = zip(zip(*rows, strict=True), kinds, strict=True)
-        return cls(*(np.array(column, kind) for column, kind in columns), origin=origin)
+        states, actions, rewards, following, terminated, ends = (
+            np.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)
+        )
+        return cls(states, actions, rewards, following, terminated, ends, origin)
 
     def __len__(self) -> int:
         return len(self.ends)

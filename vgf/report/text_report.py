@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from vgf.files import atomic_path, atomic_write_text
-from vgf.report import not_written
+from vgf.report.control_report import not_written
 from vgf.report.table import aligned
 from vgf.report.text_claims import claims
 from vgf.report.text_curves import draw_text_curve

@@ -13,9 +13,10 @@ from vgf.config import Config
 from vgf.errors import UserError
 from vgf.language.adapters import adapter_path
 from vgf.methods import knob_of
+from vgf.played import read_played
 from vgf.report.episodes import read_evaluations
 from vgf.report.facts import read_facts
-from vgf.report.points import interval_text, latest, number_text, score_text, summarise
+from vgf.report.points import interval_text, latest, number_text, score_text, summarise, with_knobs
 from vgf.report.text_estimates import TextPoint
 from vgf.report.text_points import summarise_text
 from vgf.report.text_rows import read_text_rows, read_text_run
@@ -110,7 +111,7 @@ def _metadata(
 
 def _scores(run_dir: Path) -> tuple[str, list[dict[str, Any]]]:
     try:
-        points = latest(summarise(read_evaluations(run_dir)))
+        points = latest(with_knobs(summarise(read_evaluations(run_dir)), read_played(run_dir)))
     except UserError:
         return "Not played in an environment.", []
     rows = [

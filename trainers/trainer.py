@@ -44,7 +44,30 @@ _STREAMS = ("batches", "judge")  # random streams of every run; a term that take
 
 
 class Trainer:
-    """Networks, optimiser and random streams of one run."""
+    """Networks, optimiser and random streams of one run.
+
+    Args:
+        config: of the whole run; its seed decides the initial weights and every random number of training.
+        problem: the data, and those held out for the judge.
+        device: where networks and batches are.
+        objective: the terms whose losses are summed, by name.
+
+    Attributes:
+        data, validation: stores of the training data and of held-out episodes; the latter None where there are none.
+        networks: all of the run's, those that are not trained among them.
+        parameters: what the optimiser moves, by name: the networks' parameters without those of train.freeze.
+        judged: whether the judge is among them, which learns from ``validation`` in every third update.
+        streams: random generators by purpose; so no purpose takes another's numbers, and all are in a checkpoint.
+        spare: W, spare normal numbers of a row of the batch, by the name of the term that takes them.
+        recorder: replays updates as CUDA graphs (``compile=graph``); None: they are made one by one.
+        inherited: networks that were trained before this call, by this run or by that of ``init=``.
+        extra_state: further tensors of a checkpoint, of trainers that have more to remember.
+        step: updates made, of ``last_step``.
+        seconds: of training, over all calls that went on with this run.
+
+    Raises:
+        UserError: train.freeze leaves nothing to train, or the data do not suit the settings.
+    """
 
     def __init__(
         self,
@@ -81,16 +104,16 @@ class Trainer:
         self.loss: Callable[..., Losses] = compiled(self._loss, config.compile)
         self.recorder = Recorder(lambda: self.update(self.data), self.streams.values()) if recorded else None
         self.last_step = config.total_steps
-        self.inherited: set[str] = set()  # networks that were trained before this call
+        self.inherited: set[str] = set()
         self.origin = {
             "config_sha256": config_sha256(config),
             "seeds": {"run": config.seed, "data": config.data.seed, "evaluation": config.eval.seed},
         }
-        self.extra_state: dict[str, Tensor] = {}  # of trainers that have more to remember than the loop knows
+        self.extra_state: dict[str, Tensor] = {}
         self.guard = Guard(c.nonfinite)
         self.trainer_name = config.trainer
         self.step = 0
-        self.seconds = 0.0  # of training, over all calls that went on with this run
+        self.seconds = 0.0
 
     def against_recording(self) -> str | None:
         """What keeps updates from being recorded as CUDA graphs; None: nothing."""

@@ -23,10 +23,12 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -39,19 +41,14 @@ from vgf.identity import git_revision, vgf_version
 from vgf.rotation import best_step, kept_steps, scores_of
 
 __all__ = [
-    "FORMAT",
-    "Checkpoint",
-    "drop_old",
-    "latest_step",
-    "load_checkpoint",
-    "save_checkpoint",
-    "settle",
-    "written_by",
-]
+    "FORMAT", "Checkpoint", "drop_old", "latest_step", "load_checkpoint", "save_checkpoint", "settle", "written_by",
+]  # fmt: skip
 
 FORMAT = 2
 _FILES = ("networks", "training")
 _NAME = re.compile(r"step-(\d{9,})")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,8 @@ def drop_old(run_dir: Path, every: int | None) -> None:
         every: ``keep_every`` of :func:`save_checkpoint`.
     """
     folder = run_dir / "checkpoints"
-    there = _up_to(folder, latest_step(run_dir) or 0)
+    newest = latest_step(run_dir) or 0
+    there = [step for step in _steps(folder) if step <= newest]
     for gone in set(there) - kept_steps(there, _pointed(folder, "best"), every):
         hidden = folder / f".{_name(gone)}.old.tmp"
         with suppress(OSError):
@@ -165,24 +163,15 @@ def settle(run_dir: Path) -> int | None:
     """
     folder = run_dir / "checkpoints"
     sweep(folder)
-    reasons: list[str] = []
-    for step in _candidates(folder):
-        try:
-            manifest = _read_manifest(folder / _name(step))
-            for name in _FILES:
-                _check(folder / _name(step) / f"{name}.safetensors", manifest)
-        except _Damaged as damage:
-            reasons.append(str(damage))
-            continue
-        _tell(reasons, step)
-        if _logged(run_dir) < manifest.get("logged", 0):
-            print(f"vgf: {run_dir / 'metrics.jsonl'} has lost rows from before step {step}", file=sys.stderr)
-        if _pointed(folder) != step:
-            atomic_write_text(folder / "latest", _name(step) + "\n")
-        return step
-    if reasons:
-        raise UserError(f"{reasons[0]}; restore it from a copy, or choose another run_dir=... to begin anew")
-    return None
+    manifest = _newest_sound(folder, partial(_checked, names=_FILES), ", or choose another run_dir=... to begin anew")
+    if manifest is None:
+        return None
+    step: int = manifest["step"]
+    if _logged(run_dir) < manifest.get("logged", 0):
+        print(f"vgf: {run_dir / 'metrics.jsonl'} has lost rows from before step {step}", file=sys.stderr)
+    if _pointed(folder) != step:
+        atomic_write_text(folder / "latest", _name(step) + "\n")
+    return step
 
 
 def load_checkpoint(run_dir: Path, *, training: bool = False) -> Checkpoint:
@@ -191,20 +180,12 @@ def load_checkpoint(run_dir: Path, *, training: bool = False) -> Checkpoint:
     Raises:
         UserError: no checkpoint, none but damaged ones, or one that a newer version of vgf wrote.
     """
-    folder, reasons = run_dir / "checkpoints", []
-    for step in _candidates(folder):
-        try:
-            found = _read(folder / _name(step), _FILES if training else _FILES[:1])
-        except _Damaged as damage:
-            reasons.append(str(damage))
-            continue
-        _tell(reasons, step)
-        return found
-    if reasons:
-        raise UserError(f"{reasons[0]}; restore it from a copy")
-    raise UserError(
-        f"{run_dir} holds no checkpoint; give the directory of a run that has trained (run_dir of its config)"
-    )
+    found = _newest_sound(run_dir / "checkpoints", partial(_read, names=_FILES if training else _FILES[:1]))
+    if found is None:
+        raise UserError(
+            f"{run_dir} holds no checkpoint; give the directory of a run that has trained (run_dir of its config)"
+        )
+    return found
 
 
 def written_by(manifest: dict[str, Any]) -> str:
@@ -212,10 +193,34 @@ def written_by(manifest: dict[str, Any]) -> str:
     return f"vgf {manifest.get('vgf', '0.1.0')} (checkpoint format {manifest['format']})"
 
 
+def _newest_sound(folder: Path, read: Callable[[Path], T], or_else: str = "") -> T | None:
+    """What ``read`` makes of the newest checkpoint that is not damaged; None where there is no checkpoint.
+
+    One line on stderr tells of a newer one that is; where all are, a UserError does, which ends with ``or_else``.
+    """
+    reasons: list[str] = []
+    for step in _candidates(folder):
+        try:
+            found = read(folder / _name(step))
+        except _Damaged as damage:
+            reasons.append(str(damage))
+            continue
+        if reasons:
+            print(f"vgf: {reasons[0]}; using the checkpoint of step {step} before it", file=sys.stderr)
+        return found
+    if reasons:
+        raise UserError(f"{reasons[0]}; restore it from a copy{or_else}")
+    return None
+
+
+def _steps(folder: Path) -> list[int]:
+    """Steps of the complete folders, the newest first."""
+    return sorted((int(m[1]) for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name))), reverse=True)
+
+
 def _candidates(folder: Path) -> list[int]:
     """Steps of complete folders in the order they are tried: the one ``latest`` names, then those before it."""
-    steps = sorted((int(m[1]) for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name))), reverse=True)
-    pointed = _pointed(folder)
+    steps, pointed = _steps(folder), _pointed(folder)
     return steps if pointed is None else [pointed, *(step for step in steps if step < pointed)]
 
 
@@ -227,16 +232,28 @@ def _pointed(folder: Path, pointer_name: str = "latest") -> int | None:
 
 
 def _read(folder: Path, names: tuple[str, ...]) -> Checkpoint:
-    manifest = _read_manifest(folder)
+    manifest = _checked(folder, names)
     tensors: dict[str, dict[str, Tensor]] = {"training": {}}
     for name in names:
         path = folder / f"{name}.safetensors"
-        _check(path, manifest)
         try:
             tensors[name] = load_file(path)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise _Damaged(f"{path} cannot be read ({type(error).__name__}: {error})") from error
     return Checkpoint(manifest["step"], tensors["networks"], tensors["training"], manifest)
+
+
+def _checked(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """The manifest, where the files of these names are those that it tells of."""
+    manifest = _read_manifest(folder)
+    for path in (folder / f"{name}.safetensors" for name in names):
+        try:
+            same = file_sha256(path) == manifest["sha256"][path.name]
+        except (OSError, KeyError, TypeError) as error:
+            raise _Damaged(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+        if not same:
+            raise _Damaged(f"{path} is damaged (its sha256 is not the manifest's)")
+    return manifest
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -257,33 +274,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _check(path: Path, manifest: dict[str, Any]) -> None:
-    """Raise unless the file is the one that the manifest tells of."""
-    try:
-        same = file_sha256(path) == manifest["sha256"][path.name]
-    except (OSError, KeyError, TypeError) as error:
-        raise _Damaged(f"{path} cannot be read ({type(error).__name__}: {error})") from error
-    if not same:
-        raise _Damaged(f"{path} is damaged (its sha256 is not the manifest's)")
-
-
-def _tell(reasons: list[str], step: int) -> None:
-    if reasons:
-        print(f"vgf: {reasons[0]}; using the checkpoint of step {step} before it", file=sys.stderr)
-
-
 def _point_to_best(run_dir: Path, step: int) -> None:
     """Make ``best`` name the best checkpoint up to ``step``."""
     folder = run_dir / "checkpoints"
-    there = _up_to(folder, step)
+    there = [known for known in _steps(folder) if known <= step]
     best = best_step(there, scores_of(run_dir, there))
     if best is not None and _pointed(folder, "best") != best:
         atomic_write_text(folder / "best", _name(best) + "\n")
-
-
-def _up_to(folder: Path, step: int) -> list[int]:
-    """Steps of the complete folders, none above ``step``."""
-    return [s for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name)) and (s := int(m[1])) <= step]
 
 
 def _logged(run_dir: Path) -> int:

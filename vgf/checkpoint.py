@@ -145,8 +145,7 @@ def drop_old(run_dir: Path, every: int | None) -> None:
 
 def latest_step(run_dir: Path) -> int | None:
     """Step of the newest complete checkpoint, or None. What is in it has not been checked: see :func:`settle`."""
-    steps = _candidates(run_dir / "checkpoints")
-    return steps[0] if steps else None
+    return next(iter(_candidates(run_dir / "checkpoints")), None)
 
 
 def settle(run_dir: Path) -> int | None:

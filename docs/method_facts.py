@@ -12,7 +12,7 @@ from pathlib import Path
 from vgf.config import MethodConfig
 from vgf.language.rules import TEXT_RULES
 from vgf.methods import configured_budget, knob_of, load_method
-from vgf.nets.extras import EXTRAS
+from vgf.nets.extras import extras_for
 from vgf.transport import RULES
 
 __all__ = ["PAGE", "facts", "filled"]
@@ -46,7 +46,7 @@ def facts(name: str) -> str:
 def _control_facts(method: MethodConfig) -> str:
     transport, row = method.transport, RULES[method.transport.rule]
     where = _WHERE[row.where] + (", all but the first" if row.skip_first else "")
-    extras = [name for name, (_, option) in EXTRAS.items() if option in row.options]
+    extras = extras_for(row.options)
     lines = [
         f"- {where}" + (f"; step `{transport.step or row.step}`" if row.where != "nowhere" else "") + ".",
         *_settings(method),

@@ -13,7 +13,7 @@ from vgf.errors import UserError
 from vgf.language.check import check_text
 from vgf.language.rules import TEXT_RULES
 from vgf.methods import ALL, check_budgets, knob_of, load_method, missing_extra, named_point, stays_put
-from vgf.nets.extras import EXTRAS
+from vgf.nets.extras import EXTRAS, extras_for
 from vgf.nets.mlp import ACTIVATIONS
 from vgf.nets.sources import SOURCES
 from vgf.policy import require_steerable
@@ -263,8 +263,8 @@ def _check_critic(config: Config) -> None:
     if config.train.critic != "td":
         return
     name, rule = f"train.td.rule={config.train.td.rule}", get_rule(config.train.td.rule)
-    for extra, (_, option) in EXTRAS.items():
-        if option in rule.options and extra not in config.net.extras:
+    for extra in extras_for(rule.options):
+        if extra not in config.net.extras:
             raise UserError(f"{name} needs a network of its own; add net.extras=[{extra}]")
     source = SOURCES[config.net.policy or config.net.reference]
     require_steerable(name, rule, source, source.steps or config.train.flow_steps)

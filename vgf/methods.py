@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from vgf.config import BudgetConfig, MethodConfig
 from vgf.errors import UserError, did_you_mean
 from vgf.language.rules import TEXT_RULES, get_text_rule
-from vgf.nets.extras import EXTRAS
+from vgf.nets.extras import extras_for
 from vgf.transport import RULES, Budget, get_rule
 
 __all__ = [
@@ -91,9 +91,8 @@ def configured_budget(method: MethodConfig) -> Budget:
 
 def missing_extra(method: MethodConfig, trained: Collection[str]) -> None:
     """Raise a UserError when the method's rule takes a network that is not among the ``trained`` extras."""
-    wanted = get_rule(method.transport.rule).options
-    for name, (_, option) in EXTRAS.items():
-        if option in wanted and name not in trained:
+    for name in extras_for(get_rule(method.transport.rule).options):
+        if name not in trained:
             raise UserError(f"method={method.method} needs a network of its own; train with net.extras=[{name}]")
 
 

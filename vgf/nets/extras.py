@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vgf.nets.mlp import MLP, time_embedding
 
-__all__ = ["EXTRAS", "FlowMap", "GradientNet", "NoisyCritic", "OptimalFlow", "networks_for"]
+__all__ = ["EXTRAS", "FlowMap", "GradientNet", "NoisyCritic", "OptimalFlow", "extras_for", "networks_for"]
 
 _TIME_FEATURES = 16
 
@@ -91,6 +91,11 @@ EXTRAS: dict[str, tuple[type[nn.Module], str]] = {
 }
 
 
+def extras_for(options: Mapping[str, bool]) -> list[str]:
+    """Names of the extras that are among a rule's options."""
+    return [name for name, (_, option) in EXTRAS.items() if option in options]
+
+
 def networks_for(options: Mapping[str, bool], extras: nn.ModuleDict) -> dict[str, Any]:
     """The trained networks among a rule's options, by option name."""
-    return {option: extras[name] for name, (_, option) in EXTRAS.items() if option in options and name in extras}
+    return {EXTRAS[name][1]: extras[name] for name in extras_for(options) if name in extras}

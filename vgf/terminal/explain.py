@@ -15,7 +15,7 @@ from vgf.complaints import group_options
 from vgf.errors import UserError, did_you_mean
 from vgf.language.rules import TEXT_RULES
 from vgf.methods import load_method
-from vgf.nets.extras import EXTRAS
+from vgf.nets.extras import extras_for
 from vgf.report.facts import flatten
 from vgf.terminal.help import columns
 from vgf.terminal.keys import GROUPS, Key, config_groups, keys, option_meaning, option_text, valid_values
@@ -115,7 +115,7 @@ def _rule(method: str) -> Iterator[tuple[str, str]]:
         yield "gradient", _first_sentences(rule.field)
         yield "step", rule.step
         source, budget = rule.source, rule.budget
-        extra = ", ".join(network for network, (_, option) in EXTRAS.items() if option in rule.options)
+        extra = ", ".join(extras_for(rule.options))
     yield "budget", f"steps {'all' if budget.steps is None else budget.steps}, size {budget.size:g}, unless configured"
     yield "source", source
     for paper in dict.fromkeys(re.findall("|".join(sorted(_PAPERS, key=len, reverse=True)), source)):

@@ -21,7 +21,7 @@ from vgf.language.attention import attention_for
 from vgf.language.convert import Wheel, from_gguf, from_wheel, lacks
 from vgf.language.hub import UNREADABLE, extra, first_line, hub_refusal
 
-__all__ = ["DEFAULT_ENCODER", "DEFAULT_MODEL", "find_model", "load_reference"]
+__all__ = ["DEFAULT_ENCODER", "DEFAULT_MODEL", "HUB_NAME", "find_model", "load_reference"]
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -42,7 +42,7 @@ _WHEELS = {
         note="model Apache-2.0, packaging MIT; original weights",
     ),
 }
-_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 _HUB_DOUBLES = ["original/*", "consolidated*", "onnx/*", "openvino/*"]  # other copies of the same weights
 
@@ -64,7 +64,7 @@ def find_model(name: str, cache: Path) -> Path:
         if lack := lacks(path):
             raise UserError(f"{path} is not a model folder: {lack}")
         return path
-    if not _HUB_NAME.fullmatch(name):
+    if not HUB_NAME.fullmatch(name):
         raise UserError(f"there is no model folder {name}; give a folder, a .gguf file or a hub name (owner/name)")
     converted = cache / "models" / name
     for there in (_in_hub_cache(name), converted):

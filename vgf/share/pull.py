@@ -19,7 +19,7 @@ from vgf.config import Config
 from vgf.errors import UserError
 from vgf.files import atomic_write_text, writing
 from vgf.language.loading import text_json
-from vgf.language.models import DEFAULT_MODEL
+from vgf.language.models import DEFAULT_MODEL, HUB_NAME
 from vgf.language.scorers import names_code
 from vgf.rundir import read_config
 from vgf.share.folder import SUFFIXES
@@ -28,7 +28,6 @@ from vgf.share.hub import hub_api, one_line_refusals, require_name
 __all__ = ["check_folder", "run"]
 
 _STEP = re.compile(r"step-\d{9}")
-_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -90,7 +89,7 @@ def _check_text(folder: Path, config: Config, origin: str) -> None:
         raise UserError(
             f"{origin}: its reward is the Python function {proxy}, which loading would import; it is not taken"
         )
-    if not _HUB_NAME.fullmatch(config.text.model) or ".." in config.text.model:
+    if not HUB_NAME.fullmatch(config.text.model) or ".." in config.text.model:
         raise UserError(
             f"{origin}: its reference {config.text.model[:80]!r} is no name of the hub, such as {DEFAULT_MODEL}"
         )

@@ -12,20 +12,13 @@ from __future__ import annotations
 import torch
 
 from vgf.config import Config
-from vgf.language.hub import extra
 from vgf.language.problem import TextProblem
 from vgf.rundir import RunDirectory
-from vgf.trainers import value
-from vgf.trainers.lora import rounds_done, train_online
+from vgf.trainers.lora import train_online
 
 __all__ = ["train"]
 
 
 def train(config: Config, problem: TextProblem, run: RunDirectory, device: torch.device) -> None:
     """Train the adapter into ``checkpoints/adapter``; one that is there is not trained again."""
-    value.train(config, problem, run, device)
-    if rounds_done(config, run):
-        print(f"{run.path} holds an adapter: using it")
-        return
-    trl = extra("trl")
-    train_online(trl.GRPOTrainer, trl.GRPOConfig, config, problem, run, device)
+    train_online("GRPO", config, problem, run, device)

@@ -94,15 +94,22 @@ def reward_function(problem: TextProblem, stop: Sequence[str] = ()) -> Callable[
     return proxy
 
 
-def train_online(
-    trainer_class: Any, config_class: Any, config: Config, problem: TextProblem, run: RunDirectory, device: torch.device
-) -> None:
-    """A trainer of TRL that draws its own completions and has them scored: grpo, rloo.
+def train_online(kind: str, config: Config, problem: TextProblem, run: RunDirectory, device: torch.device) -> None:
+    """Train value heads, then an adapter by a trainer of TRL that draws its own completions and has them scored.
+
+    An adapter that is there is not trained again.
+
+    Args:
+        kind: ``GRPO`` or ``RLOO``, as TRL's classes are called.
 
     Raises:
         UserError: completions of a prompt do not fit into batches, or are all the same.
     """
-    text, tune = config.text, config.text.finetune
+    value.train(config, problem, run, device)
+    if rounds_done(config, run):
+        print(f"{run.path} holds an adapter: using it")
+        return
+    trl, text, tune = extra("trl"), config.text, config.text.finetune
     if tune.batch_size % tune.generations:
         raise UserError(
             f"text.finetune.batch_size={tune.batch_size} is not a multiple of "
@@ -113,10 +120,10 @@ def train_online(
             f"trainer={config.trainer} learns from differences between samples; set text.temperature above 0"
         )
     scratch = run.path / "trainer"
-    trainer = trainer_class(
+    trainer = getattr(trl, f"{kind}Trainer")(
         model=trainable(config, device),
         reward_funcs=reward_function(problem, text.stop),
-        args=config_class(
+        args=getattr(trl, f"{kind}Config")(
             **settings(config, device, scratch, config.seed),
             max_steps=tune.max_steps,
             num_generations=tune.generations,

@@ -9,6 +9,7 @@ _LIGHT = (
     "vgf",
     "vgf.run",
     "vgf.environments",
+    "vgf.filmed",
     "vgf.data.generate",
     "vgf.tasks.custom",
     "vgf.tasks.mujoco",

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from vgf.files import locked
+
 os.environ["OMP_NUM_THREADS"] = "1"  # two cores: test processes must not spin against each other
 os.environ["HYDRA_FULL_ERROR"] = "1"
 os.environ["MUJOCO_GL"] = "disable"  # no films of small runs: drawing takes longer than they do
@@ -39,11 +41,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that pytest-xdist's workers share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def tiny(of_all_workers: Path) -> list[str]:
     """Overrides of a run that takes seconds; its data are generated once and then cached."""
-    folder = tmp_path_factory.mktemp("data")
     return [
-        "task=ogbench", f"env={MAZE}", "data.source=generate", "data.transitions=4000", f"data.folder={folder}",
+        "task=ogbench", f"env={MAZE}", "data.source=generate", "data.transitions=4000", f"data.folder={of_all_workers}",
         "data.processes=1", "net.hidden=32", "net.layers=2", "train.steps=60", "train.chunk=20", "train.log_every=20",
         "train.save_every=20", "eval.episodes=2", "eval.environments=2", "eval.processes=1", "eval.budgets=[0,0.1]",
         "budget.size=0.1",
@@ -64,9 +72,11 @@ def vgf_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subproces
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny: list[str], vgf_run: Callable) -> Path:
+def tiny_run(of_all_workers: Path, tiny: list[str], vgf_run: Callable) -> Path:
     """Directory of a finished run. Do not change it: copy it."""
-    run_dir = tmp_path_factory.mktemp("runs") / "tiny"
-    done = vgf_run(*tiny, f"run_dir={run_dir}")
-    assert done.returncode == 0, done.stderr
+    run_dir = of_all_workers / "tiny"
+    with locked(run_dir):
+        if not (run_dir / "report.html").exists():  # the last file of a run
+            done = vgf_run(*tiny, f"run_dir={run_dir}")
+            assert done.returncode == 0, done.stderr
     return run_dir

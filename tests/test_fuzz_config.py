@@ -127,7 +127,7 @@ def act(config: Config, run_directory: Any, make_environment: Any, device: Any) 
         assert np.abs(actions).max() <= 1
 
 
-@cases(100, 2500)
+@cases(60, 2500)
 def test_any_configuration_makes_an_update_or_is_refused_in_one_line(data, monkeypatch, capsys, count):
     from vgf import scoring
 

@@ -201,10 +201,10 @@ def test_an_evaluation_that_was_interrupted_goes_on_with_the_points_it_lacks(tin
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tiny, tmp_path):
     """Interrupted and resumed training ends with the parameters of uninterrupted training, bit for bit."""
     long = [o for o in tiny if not o.startswith("train.")] + [
-        "train.steps=300",
+        "train.steps=120",
         "train.batch_size=16",
-        "train.log_every=25",
-        "train.save_every=50",
+        "train.log_every=10",
+        "train.save_every=20",
         *ONE_EPISODE,
     ]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -230,17 +230,17 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tiny, tmp_path):
     finally:
         process.kill()
     assert process.returncode == 130, stderr
-    assert re.search(r"stopped at step \d+ of 300; the same command goes on", stderr)
+    assert re.search(r"stopped at step \d+ of 120; the same command goes on", stderr)
     assert "Traceback" not in stderr
     stopped = int((parts / "checkpoints" / "latest").read_text().strip().removeprefix("step-"))
-    assert 50 <= stopped < 300
+    assert 20 <= stopped < 120
 
     status, text = run_main([*long, f"run_dir={parts}"])
     assert status == 0, text
     expected = parameters(whole)
     assert all((parameters(parts)[k] == v).all() for k, v in expected.items())
     steps = [json.loads(line)["step"] for line in (parts / "metrics.jsonl").open()]
-    assert steps == list(range(25, 301, 25))
+    assert steps == list(range(10, 121, 10))
 
 
 def test_multirun_makes_one_run_a_seed(tiny, tmp_path, monkeypatch):

@@ -40,6 +40,7 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_act_prints_one_json_object():
     done = subprocess.run(
         [sys.executable, "-m", "vgf.bench", "act", "--json", "--quick"],

@@ -26,9 +26,11 @@ def walk(split: int, index: int) -> Episode:
 
 
 def logged(folder: Path, split: int, index: int) -> Episode:
-    """Note each call in ``folder/log``; do what a file in ``folder`` says for episode 3 of split 0."""
+    """Note each call in ``folder/log``; do what a file in ``folder`` says, most for episode 3 of split 0."""
     with (folder / "log").open("a") as log:
         log.write(f"{split} {index} {os.environ['OMP_NUM_THREADS']}\n")
+    if (folder / "slow").exists():
+        time.sleep(0.4)
     if (split, index) == (0, 3):
         if (folder / "raise").exists():
             raise ValueError("the simulator\nexploded")

@@ -140,6 +140,7 @@ def test_no_processes(tmp_path: Path) -> None:
 
 
 def test_two_at_once_make_it_once(made: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "slow").touch()  # the second waits for longer than the second after which it says so
     collect = functools.partial(collectors.logged, tmp_path)
     results: list[dict[str, Path]] = []
     threads = [threading.Thread(target=lambda: results.append(make(tmp_path, collect))) for _ in range(2)]

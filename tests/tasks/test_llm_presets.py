@@ -93,7 +93,9 @@ CONTROLS = {("best_of_n", "4"), ("hidden", "0.1"), ("temperature", "0.4")}
 
 
 @pytest.mark.parametrize(
-    ("preset", "more", "controls"), [("tldr", [], CONTROLS), ("hh", ["text.controls=[]"], set())], ids=["tldr", "hh"]
+    ("preset", "more", "controls"),
+    [("tldr", [], CONTROLS), pytest.param("hh", ["text.controls=[]"], set(), marks=pytest.mark.slow)],
+    ids=["tldr", "hh"],
 )
 def test_the_whole_path_to_the_report(
     preset: str, more: list[str], controls: set[tuple[str, str]], files: Path

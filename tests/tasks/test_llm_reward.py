@@ -136,6 +136,7 @@ def test_of_several_processes_the_first_holds_the_directory_for_all(
     assert (copy / "eval.csv").read_bytes() == (run / "eval.csv").read_bytes()  # the first process evaluates
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_rows_of_one(run: Path) -> None:
     def rows(*more: str) -> list[dict[str, str]]:
         how = [

@@ -13,6 +13,7 @@ import torch
 from vgf import UserError
 from vgf.config import Config
 from vgf.data import shards
+from vgf.data.store import TransitionStore
 from vgf.tasks.ogbench import environment_factory, make_environment, prepare, split_name
 from vgf.tasks.ogbench_oracles import collect_episode, recipe_for
 
@@ -116,7 +117,7 @@ def test_shards_are_the_same_transitions(tmp_path):
     config.data.path, config.data.source, config.data.transitions = str(tmp_path / "shards"), "auto", None
     sharded = prepare(config)
     settings = {"chunk": 1, "n_step": 1, "discount": 0.99}
-    ours, theirs = sharded.store(sharded.train, **settings), whole.store(whole.train, **settings)
+    ours, theirs = sharded.store(sharded.train, **settings), TransitionStore(whole.train, **settings)
     batches = []
     for store in (ours, theirs):
         store.seek(0)

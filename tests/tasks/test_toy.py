@@ -227,6 +227,7 @@ def test_a_rule_that_is_not_named_keeps_its_own_budget(monkeypatch):
     assert budgets == ["2 steps of 0.07"]
 
 
+@pytest.mark.slow
 def test_demonstrate_writes_both_files_and_the_same_seed_gives_the_same_csv(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(toy, "bandit", functools.partial(bandit, samples=200, updates=50))
     monkeypatch.setattr(toy, "gaussian", functools.partial(gaussian, flow_steps=5))

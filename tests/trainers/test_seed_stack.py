@@ -11,6 +11,7 @@ from small import problem, small_config
 
 from vgf import UserError
 from vgf.config import Config, TDConfig
+from vgf.data.store import TransitionStore
 from vgf.problem import Problem
 from vgf.rundir import RunDirectory
 from vgf.trainers import loop, seeds
@@ -155,7 +156,7 @@ def test_every_seed_logs_its_own_metrics(tmp_path):
 def test_data_are_held_once():
     data = problem()
     made = [make("offline", small_config(seed=seed), data) for seed in SEEDS]
-    store = seeds._shared(data.store)
+    store = seeds._shared(TransitionStore)
     settings = {"chunk": 2, "n_step": 2, "discount": 0.9, "device": CPU}
     assert store(data.train, **settings) is store(data.train, **settings)
     assert made[0].data is not made[1].data

@@ -17,6 +17,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 __all__ = [
@@ -144,8 +145,10 @@ def inline_svg(figure: Figure, description: str, salt: str) -> str:
         salt: different for every figure of a page, so that their ids are.
     """
     file = io.StringIO()
+    for painted in (figure, *figure.axes):
+        painted.patch.set_facecolor("none")
     with settings(**{"svg.hashsalt": salt}):
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})  # savefig would draw everything twice
     svg = file.getvalue()
     box = re.search(r'viewBox="([\d. ]+)"', svg)
     body = svg[svg.index(">", svg.index("<svg")) + 1 :]

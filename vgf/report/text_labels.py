@@ -41,7 +41,8 @@ def name_marks(figure: Figure, panels: Sequence[tuple[Axes, Sequence[Mark]]]) ->
     name that stands far from its mark.
     """
     FigureCanvasAgg(figure)  # it measures text; saving chooses a canvas of its own
-    figure.draw_without_rendering()  # the layout is settled only now
+    figure.draw_without_rendering()  # the layout is settled only now,
+    figure.set_layout_engine("none")  # and stays: names take no part in it
     for ax, marks in panels:
         taken = list(_covered(ax))
         for mark in marks:

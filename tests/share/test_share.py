@@ -178,6 +178,16 @@ def test_the_card_says_what_the_run_is(tiny_run: Path, tmp_path: Path) -> None:
         assert said in body
 
 
+def test_the_card_names_the_knob_that_a_point_was_played_with(tiny_run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_run, tmp_path / "tiny")
+    told = (copy / "evaluations.json").read_text()
+    assert '"transport.knob": "size"' in told
+    (copy / "evaluations.json").write_text(told.replace('"transport.knob": "size"', '"transport.knob": "steps"'))
+    body = (dry(copy, tmp_path / "out") / "README.md").read_text()
+    assert "| qgf | steps 0.1 |" in body
+    assert "success, qgf at steps 0.1" in body
+
+
 def test_a_control_run_comes_back_as_it_went(hub: Hub, tiny_run: Path, tmp_path: Path) -> None:
     status, output = run_main(["push", str(tiny_run), "me/tiny"])
     assert status == 0, output

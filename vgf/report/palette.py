@@ -145,8 +145,8 @@ def inline_svg(figure: Figure, description: str, salt: str) -> str:
         salt: different for every figure of a page, so that their ids are.
     """
     file = io.StringIO()
-    for painted in (figure, *figure.axes):
-        painted.patch.set_facecolor("none")
+    for patch in (figure.patch, *(ax.patch for ax in figure.axes)):
+        patch.set_facecolor("none")
     with settings(**{"svg.hashsalt": salt}):
         FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})  # savefig would draw everything twice
     svg = file.getvalue()

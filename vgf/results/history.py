@@ -75,7 +75,8 @@ def _was_stopped(attempt: Attempt) -> bool:
 
 def machine() -> str:
     """Processor and number of cores here, nothing that names the machine."""
-    return f"{processor()}, {len(cores())} cores"
+    count = len(cores())
+    return f"{processor()}, {count} core{'s' * (count > 1)}"
 
 
 def finished(runs: Sequence[OneRun], folder: Path) -> list[OneRun]:

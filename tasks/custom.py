@@ -39,8 +39,6 @@ def prepare(config: Config) -> Problem:
     require_read("custom", data)
     if not data.path:
         raise UserError("task=custom needs data.path=FILE: a .npz, .hdf5 or .parquet file, a folder or a Minari id")
-    if data.source not in ("auto", "path"):
-        raise UserError(f"data.path is not used with data.source={data.source}; leave one of them out")
     check_sha256(data.path, data.sha256)
     recording = read_recording(data.path, data.columns)
     if data.transitions is not None:

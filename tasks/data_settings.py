@@ -11,7 +11,7 @@ from vgf.data.formats.minari import is_minari_id
 from vgf.errors import UserError
 from vgf.files import file_sha256
 
-__all__ = ["READ", "check_sha256", "require_read"]
+__all__ = ["READ", "check_sha256", "check_source", "require_read"]
 
 _BY_ALL = ("folder", "processes", "seed", "transitions", "memory_gb", "swap_every")  # where unused, they change nothing
 _OGBENCH = ("source", "path", "mirrors", "sha256")
@@ -25,7 +25,7 @@ READ = {
 
 
 def require_read(task: str, data: DataConfig) -> None:
-    """Raise a UserError for a setting that is not its default and that the task does not read.
+    """Raise a UserError for a setting that the task does not read and that is not its default; or two that disagree.
 
     Args:
         task: one of ``READ``.
@@ -36,6 +36,13 @@ def require_read(task: str, data: DataConfig) -> None:
         if key not in (*_BY_ALL, *READ[task]) and getattr(data, key) != getattr(usual, key):
             tasks = " and ".join(f"task={name}" for name, keys in READ.items() if key in keys)
             raise UserError(f"data.{key} says nothing to task={task}: it belongs to {tasks}; leave it out")
+    check_source(data)
+
+
+def check_source(data: DataConfig) -> None:
+    """Raise a UserError for a file of the person's own with a source that would not read it."""
+    if data.path and data.source not in ("auto", "path"):
+        raise UserError(f"data.path is not used with data.source={data.source}; leave one of them out")
 
 
 def check_sha256(path: str | Path | None, sha256: str | None) -> None:

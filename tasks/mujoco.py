@@ -200,8 +200,6 @@ def _given(config: Config, domain: Domain, quality: str) -> _Found:
 
 
 def _downloaded(config: Config, domain: Domain, quality: str) -> _Found:
-    if config.data.path:
-        raise UserError("data.path is not used with data.source=download; leave one of them out")
     if quality not in domain.minari:
         raise UserError(f"env={config.env}: Minari has no such data set; {_wanted(domain, quality)}")
     try:
@@ -211,8 +209,6 @@ def _downloaded(config: Config, domain: Domain, quality: str) -> _Found:
 
 
 def _generated(config: Config, domain: Domain, quality: str) -> _Found:
-    if config.data.path:
-        raise UserError("data.path is not used with data.source=generate; leave one of them out")
     if not domain.sac or quality not in QUALITIES:
         raise UserError(
             f"env={config.env} is not collected here (SAC collects {', '.join(QUALITIES)} of "

@@ -157,8 +157,6 @@ def _from_shards(config: Config, folder: Path, env_id: str, environment: gymnasi
     data = config.data
     train = ShardedData(folder, label=lambda data: _labelled(data, folder, env_id, environment))
     require_fit(folder, train, env_id, environment)
-    if data.source not in ("auto", "path"):
-        raise UserError(f"data.path is not used with data.source={data.source}; leave one of them out")
     check_sha256(folder, data.sha256)
     if data.transitions is not None and data.transitions < train.rows.sum():
         raise UserError(
@@ -208,12 +206,9 @@ def _labelled(
 def as_trained(data: Mapping[str, np.ndarray], environment: gymnasium.Env, *more: str) -> dict[str, np.ndarray]:
     """Of regular transitions what stores take, and ``more`` columns: float32, actions clipped inside the open box."""
     low, high = environment.action_space.low, environment.action_space.high  # type: ignore[attr-defined]
-    actions = np.clip(data["actions"], low + ACTION_MARGIN, high - ACTION_MARGIN)
-    keys = ("observations", "terminals", "next_observations", *more)
-    return {
-        key: array.astype(np.float32, copy=False)
-        for key, array in [("actions", actions), *((k, data[k]) for k in keys)]
-    }
+    columns = {**data, "actions": np.clip(data["actions"], low + ACTION_MARGIN, high - ACTION_MARGIN)}
+    keys = ("observations", "actions", "terminals", "next_observations", *more)
+    return {key: columns[key].astype(np.float32, copy=False) for key in keys}
 
 
 def _registry() -> list[str]:

@@ -29,7 +29,7 @@ from vgf.data.episode_files import is_finished
 from vgf.data.generate import generate
 from vgf.data.npz import require_file
 from vgf.errors import UserError, did_you_mean
-from vgf.tasks.data_settings import check_sha256
+from vgf.tasks.data_settings import check_sha256, check_source
 from vgf.tasks.ogbench_oracles import DataRecipe, collect_episode, recipe_for
 
 __all__ = ["OFFICIAL", "SOURCES", "Resolved", "known_datasets", "resolve"]
@@ -149,8 +149,7 @@ def resolve(dataset: str, data: DataConfig) -> Resolved:
     if source not in SOURCES:
         near = did_you_mean(source, SOURCES)
         raise UserError(f"data.source={source!r} is not a source; give one of {', '.join(SOURCES)}.{near}")
-    if path is not None and source not in ("auto", "path"):
-        raise UserError(f"data.path is not used with data.source={source}; leave one of them out")
+    check_source(data)
     if transitions is not None and transitions < 1:
         raise UserError(f"data.transitions={transitions} is not a data set; give 1 or more, or null for all")
     if path is None and source != "path" and dataset not in (known := known_datasets()):

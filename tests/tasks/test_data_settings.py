@@ -80,8 +80,12 @@ def test_the_sum_of_a_file_of_ones_own_is_checked(task: str, tmp_path: Path) -> 
         importlib.import_module(f"vgf.tasks.{task}").prepare(Config(task=task, env="hopper-medium", data=data))
 
 
+@pytest.mark.parametrize("task", READ)
 @pytest.mark.parametrize("source", ["generate", "download"])
-def test_data_of_ones_own_are_neither_generated_nor_downloaded(source: str, tmp_path: Path) -> None:
-    config = Config(task="custom", env=None, data=DataConfig(path=str(tmp_path / "x.npz"), source=source))
+def test_data_of_ones_own_are_neither_generated_nor_downloaded(task: str, source: str, tmp_path: Path) -> None:
+    data = DataConfig(path=str(tmp_path / "x.npz"), source=source)
+    env = {"mujoco": "hopper-medium", "ogbench_goals": "pointmaze-medium-navigate-v0"}.get(
+        task, "pointmaze-medium-navigate-singletask-v0"
+    )
     with pytest.raises(UserError, match=f"data.path is not used with data.source={source}"):
-        importlib.import_module("vgf.tasks.custom").prepare(config)
+        importlib.import_module(f"vgf.tasks.{task}").prepare(Config(task=task, env=env, data=data))

@@ -24,8 +24,8 @@ def decide(observations, noise):
     return Decision(actions, travelled=np.abs(noise[:, 0, 0]), values=observations[:, 0], judged=-observations[:, 0])
 
 
-def play(pool, episodes=7, seed=3):
-    records = evaluate(decide, pool, noise_shape=(2, CHUNK), episodes=episodes, seed=seed)
+def play(pool, episodes=7, seed=3, **limit):
+    records = evaluate(decide, pool, noise_shape=(2, CHUNK), episodes=episodes, seed=seed, **limit)
     return [dataclasses.replace(r, milliseconds=0.0) for r in records]
 
 
@@ -54,6 +54,7 @@ def by_hand(episode, seed=3):
 def test_records_are_those_of_episodes_played_by_hand():
     with EnvironmentPool(toy_env.make, slots=3, processes=1) as pool:
         records = play(pool)
+        assert play(pool, most_steps=max(r.length for r in records)) == records  # ends with the last that is allowed
     assert [r.episode for r in records] == list(range(7))
     assert len({r.length for r in records}) > 1
     for record in records:

@@ -14,6 +14,7 @@ from vgf.methods import (
     configured_budget,
     knob_of,
     load_method,
+    meant,
     method_names,
     missing_extra,
     named_point,
@@ -105,14 +106,25 @@ def test_a_method_that_needs_a_network_says_which(name):
 
 
 def test_a_point_is_a_method_at_its_own_budget_or_at_one_that_is_named():
-    assert named_point("qgf") == (load_method("qgf"), 0.02)
-    assert named_point("vgf@2") == (load_method("vgf"), 2.0)
+    own = load_method("vgf")
+    assert named_point("qgf", own) == (load_method("qgf"), 0.02)
+    assert named_point("vgf@2", own) == (own, 2.0)
+
+
+def test_its_name_means_the_configured_method():
+    own = load_method("qgf")
+    own.budget.size = 0.5
+    assert meant(None, own) is meant("qgf", own) is named_point("qgf@0.1", own)[0] is own
+    assert meant("vgf", own) == load_method("vgf")
+    assert meant(given := load_method("qgf"), own) is given
+    with pytest.raises(UserError, match="method=3 is neither a name"):
+        meant(3, own)
 
 
 @pytest.mark.parametrize("text", ["qgf@", "qgf@much", "vgf@1.5", "qgff@1"])
 def test_a_point_that_is_none_is_a_user_error(text):
     with pytest.raises(UserError, match=r"qgf@0\.1|whole|unknown"):
-        named_point(text)
+        named_point(text, load_method("qgf"))
 
 
 def test_a_file_is_parsed_once_and_every_caller_owns_what_it_gets(monkeypatch):

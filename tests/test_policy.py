@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from vgf import Budget, UserError, load
 from vgf.checkpoint import load_checkpoint
+from vgf.config import BudgetConfig
 from vgf.evaluation import particle_noise
 from vgf.methods import load_method, method_names
 from vgf.nets.actor_critic import network_of, trained_networks
@@ -45,10 +47,19 @@ def test_the_seed_is_the_noise(policy):
 @pytest.mark.parametrize("method", TRAINED)
 @pytest.mark.parametrize("budget", [None, Budget(radius=0.02)])
 def test_acting_computes_less_and_chooses_the_same_as_measuring(policy, method, budget):
-    config = load_method(method)
+    config = policy.resolve(method)
     noise = np.stack([particle_noise(9, row, 0, policy.noise_shape(config)) for row in range(3)])
     measured = policy.decide(OBS, noise, budget, config)
     np.testing.assert_array_equal(policy.act_chunk(OBS, budget, 9, method), measured.actions)
+
+
+def test_naming_the_own_method_changes_nothing(policy, tiny_run):
+    own = replace(policy.method, budget=BudgetConfig(size=0.5))
+    name = own.method
+    changed = Policy(policy.networks, own, policy.flow_steps)
+    np.testing.assert_array_equal(changed.act(OBS, method=name), changed.act(OBS))
+    assert (changed.act(OBS) != changed.act(OBS, method=load_method(name))).any()
+    assert load(tiny_run, method=name).method == policy.method
 
 
 @pytest.mark.parametrize("method", TRAINED)

@@ -161,7 +161,7 @@ def check_config(config: Config) -> None:
     if config.mode == "train":
         missing_extra(config, config.net.extras)
         for name in config.eval.baselines:
-            missing_extra(named_point(name)[0], config.net.extras)
+            missing_extra(named_point(name, config)[0], config.net.extras)
     if config.transport.gate is not None and config.net.heads < 2:
         raise UserError("transport.gate compares the critic's heads; it needs net.heads of 2 or more")
     if config.transport.step == "norm_matched" and get_rule(config.transport.rule).where == "after":
@@ -174,7 +174,7 @@ def check_config(config: Config) -> None:
         raise UserError(f"budget=auto: method={config.method} has no budget of its own to turn; name one method")
     check_budgets("eval.budgets", config, config.eval.budgets or [])
     for name in config.eval.baselines:
-        named_point(name)
+        named_point(name, config)
 
 
 def _check_training(config: Config) -> None:

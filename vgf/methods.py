@@ -19,8 +19,8 @@ from vgf.nets.extras import extras_for
 from vgf.transport import RULES, Budget, get_rule
 
 __all__ = [
-    "ALL", "budget_at", "check_budgets", "configured_budget", "knob_of", "load_method", "method_names", "missing_extra",
-    "named_point", "same_budget", "stays_put", "with_knob",
+    "ALL", "budget_at", "check_budgets", "configured_budget", "knob_of", "load_method", "meant", "method_names",
+    "missing_extra", "named_point", "same_budget", "stays_put", "with_knob",
 ]  # fmt: skip
 
 ALL = "all"  # not a method: all of them
@@ -55,14 +55,37 @@ def _parsed(name: str) -> MethodConfig:
     )
 
 
-def named_point(text: str) -> tuple[MethodConfig, float]:
+def meant(method: object, own: MethodConfig) -> MethodConfig:
+    """The configuration that a method argument means: a name, a configuration, or None.
+
+    Args:
+        method: a name brings the settings of its file, but for the name of ``own``.
+        own: what None and its own name mean, as it is configured.
+
+    Raises:
+        UserError: an unknown name, or something else.
+    """
+    if method is None:
+        return own
+    if isinstance(method, str):
+        return own if method == own.method else load_method(method)
+    if not isinstance(method, MethodConfig):
+        raise UserError(f"method={method!r} is neither a name, such as 'qgf', nor a configuration")
+    return method
+
+
+def named_point(text: str, own: MethodConfig) -> tuple[MethodConfig, float]:
     """A method and a value of its knob: ``qgf`` at its own budget, ``qgf@0.1`` at another.
+
+    Args:
+        text: such a name; see :func:`meant`.
+        own: the method that is configured.
 
     Raises:
         UserError: no such method, or a value that is no budget of it.
     """
     name, at, value = text.partition("@")
-    method = load_method(name)
+    method = meant(name, own)
     if not at:
         return method, knob_of(method)
     try:

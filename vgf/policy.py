@@ -17,11 +17,11 @@ from vgf.checkpoint import load_checkpoint
 from vgf.config import MethodConfig
 from vgf.errors import UserError
 from vgf.evaluation import Decision, particle_noise
-from vgf.methods import configured_budget, load_method, missing_extra
+from vgf.methods import configured_budget, meant, missing_extra
 from vgf.nets import ActorCritic, NetSizes
 from vgf.nets.actor_critic import trained_networks
 from vgf.nets.extras import networks_for
-from vgf.rundir import as_chosen, read_config
+from vgf.rundir import as_loaded, read_config
 from vgf.transport import Budget, Moved, get_rule, transport
 from vgf.transport.distance import travelled
 from vgf.transport.landscape import aggregate_heads
@@ -63,8 +63,7 @@ def load(
     checkpoint = load_checkpoint(Path(run_dir))
     networks = ActorCritic(NetSizes(**checkpoint.manifest["sizes"])).to(device)
     networks.load_state_dict(checkpoint.networks)
-    method = as_chosen(Path(run_dir), config) if method is None else method
-    chosen = load_method(method) if isinstance(method, str) else method
+    chosen = as_loaded(Path(run_dir), config, method)
     trained = trained_networks(checkpoint.manifest, checkpoint.networks)
     return Policy(networks, chosen, checkpoint.manifest["flow_steps"], checkpoint.step, trained=trained)
 
@@ -122,7 +121,8 @@ class Policy:
                 method selects, the best of N of its samples.
             seed: of the particles' noise, a whole number of 0 or more. Each row has noise of its own: the same seed,
                 observations and budget give the same actions; in an environment loop pass another seed at every step.
-            method: a name such as ``qgf`` or ``vgf``, or a configuration; None: the run's own.
+            method: a name such as ``qgf`` or ``vgf``, with the settings of its file, or a configuration; None, and the
+                name of the policy's own: that, as it is configured.
 
         Returns:
             [B, A] (or [A]) in [-1, 1]: the first action of each chunk.
@@ -161,11 +161,7 @@ class Policy:
 
     def resolve(self, method: str | MethodConfig | None) -> MethodConfig:
         """The configuration that a method argument means."""
-        if method is None:
-            return self.method
-        if not isinstance(method, str | MethodConfig):
-            raise UserError(f"method={method!r} is neither a name, such as 'qgf', nor a configuration")
-        return load_method(method) if isinstance(method, str) else method
+        return meant(method, self.method)
 
     def noise_shape(self, method: MethodConfig) -> tuple[int, int]:
         """(N + R, D) of the noise one decision takes: N particles, and R rows more for a selector that draws."""

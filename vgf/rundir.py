@@ -27,15 +27,19 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vgf.checkpoint import drop_old, settle
-from vgf.config import BudgetConfig, Config
+from vgf.config import BudgetConfig, Config, MethodConfig
 from vgf.errors import UserError
 from vgf.evaluation import EpisodeRecord
 from vgf.files import atomic_write_text, locked, sweep, writing
 from vgf.identity import difference, git_revision
+from vgf.methods import meant
 from vgf.played import Played, keep_played, read_played
 from vgf.trackers import Trackers
 
-__all__ = ["EVAL_COLUMNS", "PACKAGES", "RunDirectory", "as_chosen", "command_line", "read_auto_budget", "read_config"]
+__all__ = [
+    "EVAL_COLUMNS", "PACKAGES", "RunDirectory", "as_chosen", "as_loaded", "command_line", "read_auto_budget",
+    "read_config",
+]  # fmt: skip
 
 EVAL_COLUMNS = (
     "step", "method", "budget", "episode", "return", "success", "length", "travelled", "value", "milliseconds",
@@ -85,6 +89,12 @@ def as_chosen(run_dir: Path, config: Config) -> Config:
         UserError: as :func:`read_auto_budget`.
     """
     return replace(config, budget=read_auto_budget(run_dir, config.method)) if config.budget.auto else config
+
+
+def as_loaded(run_dir: Path, config: Config, method: str | MethodConfig | None) -> MethodConfig:
+    """What a ``method`` argument means of a run (:func:`vgf.methods.meant`), whose own method is :func:`as_chosen`."""
+    named = meant(method, config)
+    return as_chosen(run_dir, config) if named is config else named
 
 
 def read_auto_budget(run_dir: Path, method: str) -> BudgetConfig:

@@ -157,7 +157,7 @@ def points_of(config: Config, policy: Policy) -> list[Point]:
         return [(method, knob) for method in _available(methods, policy) for knob in _sweep(method)]
     points: list[Point] = [(config, knob) for knob in sorted({*_sweep(config), knob_of(config)})]
     known = {(config.method, knob) for _, knob in points}
-    baselines = [named_point(text) for text in config.eval.baselines if text != config.method]
+    baselines = [named_point(text, config) for text in config.eval.baselines if text != config.method]
     points += [(method, knob) for method, knob in baselines if (method.method, knob) not in known]
     for method, _ in points:
         policy.require(method)

@@ -24,7 +24,7 @@ from vgf.language.heads import ValueHeads
 from vgf.language.policy import TextPolicy, Values
 from vgf.language.reference import Prompts, Reference
 from vgf.language.scorers import Scorer
-from vgf.methods import budget_at, load_method
+from vgf.methods import budget_at, load_method, meant
 from vgf.transport import Budget
 
 __all__ = ["Transported"]
@@ -55,8 +55,7 @@ class Transported:
         theirs = source.reference if isinstance(source, TextPolicy) else None
         self.reference: Reference = theirs if theirs and theirs.model is model else Reference(model, tokenizer)
         self.limits = source.limits if isinstance(source, TextPolicy) else None
-        named = load_method(method) if method else None
-        self.method = named or (source.method if isinstance(source, TextPolicy) else load_method("hidden"))
+        self.method = meant(method, source.method if isinstance(source, TextPolicy) else load_method("hidden"))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["model"], name)

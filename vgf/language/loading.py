@@ -28,8 +28,7 @@ from vgf.language.policy import TextPolicy, Values
 from vgf.language.reference import Reference
 from vgf.language.rewards import load_reward
 from vgf.language.scorers import names_code, scorer
-from vgf.methods import load_method
-from vgf.rundir import as_chosen
+from vgf.rundir import as_loaded
 
 __all__ = [
     "heads_path",
@@ -217,8 +216,7 @@ def load_text(
         else load_reward("reward", run_dir / kept, device, precision(config), config.text.reward.max_length)
     )
     heads = load_heads(heads_from or run_dir, device)
-    method = as_chosen(run_dir, config) if method is None else method
-    chosen = load_method(method) if isinstance(method, str) else method
+    chosen = as_loaded(run_dir, config, method)
     values = Values(reward, heads.get("heads"), heads.get("tokens"))
     return text_policy(config, opened(config, device), values, chosen)
 

@@ -23,7 +23,7 @@ from vgf.language.reference import Prompts, Reference
 from vgf.language.rewards import RewardModel
 from vgf.language.rules import TextRule, get_text_rule
 from vgf.language.scorers import Scorer, require_gradient
-from vgf.methods import configured_budget, load_method
+from vgf.methods import configured_budget, meant
 from vgf.transport import Budget
 from vgf.transport.gradient import outside_inference
 
@@ -124,7 +124,8 @@ class TextPolicy:
             budget: how far particles may move; fields left None, and None itself, mean the configured budget.
                 ``Budget(steps=0)`` is best-of-N of the reference.
             seed: of the particles' noise; the same seed, prompts and budget give the same text.
-            method: a name such as ``hidden``, or a configuration; None: the run's own.
+            method: a name such as ``hidden``, with the settings of its file, or a configuration; None, and the
+                name of the policy's own: that, as it is configured.
 
         Returns:
             B completions, without their prompts.
@@ -132,7 +133,7 @@ class TextPolicy:
         Raises:
             UserError: unusable prompts, an unknown method, one whose value this policy does not have.
         """
-        chosen = load_method(method) if isinstance(method, str) else method or self.method
+        chosen = meant(method, self.method)
         texts = []
         for batch in self.batches(prompts):
             best, _ = self.move(batch, budget, seed, chosen).best()

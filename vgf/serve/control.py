@@ -20,7 +20,7 @@ from fastapi.responses import Response
 from vgf.config import Config, MethodConfig
 from vgf.errors import UserError
 from vgf.evaluation import particle_noise
-from vgf.methods import load_method, method_names
+from vgf.methods import method_names
 from vgf.policy import Policy
 from vgf.serve.batching import Batcher
 from vgf.serve.http import ApiError, Fields, json_response, read_fields
@@ -112,7 +112,7 @@ class ControlService:
         """The run's own method, as configured, and every other one that it has networks for."""
         found = {}
         for name in method_names():
-            method = self.policy.method if name == self.policy.method.method else load_method(name)
+            method = self.policy.resolve(name)
             try:
                 self.policy.require(method)
             except UserError:

@@ -58,13 +58,14 @@ def test_a_state_of_other_observations_is_refused(policy: Any) -> None:
     assert Predictor(policy).predict(OBS[:0])[0].shape == (0, 2)
 
 
-def test_actions_are_in_the_action_space(policy: Any) -> None:
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_actions_are_in_the_action_space(policy: Any, dtype: type) -> None:
     plain, boxed = Predictor(policy, seed=1), Predictor(policy, seed=1, action_space=BOX)
     np.testing.assert_allclose(boxed(OBS), (plain(OBS) + 1) / 2 * (BOX.high - BOX.low) + BOX.low, atol=1e-5)
-    odd = gymnasium.spaces.Box(np.float32([-0.3, -0.7]), np.float32([0.9, 0.1]))
+    odd = gymnasium.spaces.Box(np.array([-0.3, -0.7], dtype), np.array([0.9, 0.1], dtype), dtype=dtype)  # type: ignore
     ends = Predictor(policy, action_space=odd).scaled(np.float32([[-1, 1], [1, -1], [1, 1]]))
     assert all(odd.contains(action) for action in ends)
-    np.testing.assert_array_equal(ends[2], odd.high)
+    np.testing.assert_allclose(ends[2], odd.high, rtol=4 * np.finfo(dtype).eps)
     assert boxed(OBS[0]).shape == (2,)
     with pytest.raises(UserError, match="no box of 2 numbers"):
         Predictor(policy, action_space=gymnasium.spaces.Discrete(3))
@@ -94,6 +95,11 @@ def test_lerobot_takes_actions_from_a_queue(policy: Any) -> None:
     torch.testing.assert_close(
         robot.select_action(batch), torch.from_numpy(policy.act(OBS, seed=vgf.evaluation.episode_seed(2, 2)))
     )
+    robot.reset()
+    rough = {"observation.state": torch.from_numpy(OBS[:1]).bfloat16().requires_grad_()}
+    assert robot.select_action(rough).shape == (1, 2)
+    with pytest.raises(UserError, match="the plan is of 1 observations, not 2; call reset"):
+        robot.select_action(batch)
     robot.reset()
     with pytest.raises(UserError, match="it has pixels"):
         robot.select_action({"pixels": batch["observation.state"]})

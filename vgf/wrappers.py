@@ -100,7 +100,7 @@ class Predictor:
     def scaled(self, actions: np.ndarray) -> np.ndarray:
         """Actions in [-1, 1], [..., A], in the action space, whose ends rounding does not leave."""
         inside = self.low + (actions + 1) / 2 * (self.high - self.low)
-        return np.clip(inside, self.low, self.high).astype(np.float32)
+        return np.clip(inside.astype(self.low.dtype), self.low, self.high)
 
 
 class LeRobotPolicy:
@@ -126,13 +126,20 @@ class LeRobotPolicy:
     def predict_action_chunk(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Plan: actions [B, H, A]."""
         rows = self._observations(batch)
-        _, (chunks, _) = self._predictor.predict(rows.cpu().numpy())
+        _, (chunks, _) = self._predictor.predict(rows.detach().float().cpu().numpy())
         return torch.from_numpy(self._predictor.scaled(chunks)).to(rows.device)
 
     def select_action(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The next actions [B, A]; a new plan where the last one is played to its end."""
+        """The next actions [B, A]; a new plan where the last one is played to its end.
+
+        Raises:
+            UserError: the plan that is being played is of another number of observations.
+        """
+        rows = len(self._observations(batch))
         if not self._queue:
             self._queue.extend(self.predict_action_chunk(batch).unbind(1))
+        if len(self._queue[0]) != rows:
+            raise UserError(f"the plan is of {len(self._queue[0])} observations, not {rows}; call reset() first")
         return self._queue.popleft()
 
     def _observations(self, batch: Mapping[str, Tensor]) -> Tensor:

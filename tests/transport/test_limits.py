@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -162,6 +163,24 @@ def test_whole_numbers_of_other_types_are_steps(steps):
 def test_what_is_no_budget_is_one_line(field, wrong):
     with pytest.raises(UserError, match=rf"budget\.{field}=.* is not a budget"):
         Budget(**{field: wrong})
+
+
+def test_budgets_are_floats_whatever_kind_of_number_is_given():
+    assert Budget(size=Fraction(1, 4), radius=10**400) == Budget(size=0.25, radius=math.inf)
+    assert type(Budget(size=Fraction(1, 4)).size) is type(Budget(size=np.float32(1)).size) is float
+    for field in ("steps", "size"):
+        with pytest.raises(UserError, match=rf"budget\.{field}=1000.* is unbounded"):
+            Budget(**{field: 10**400})
+
+
+def test_seeds_of_a_posterior_may_be_as_large_as_one_likes():
+    problem = SmallProblem()
+    start, arguments = problem.draw(2, 2), problem.arguments("qpilots_g")
+    first, other = (
+        transport("qpilots_g", *start, budget=Budget(size=0.3), **arguments, seed=seed).particles
+        for seed in (2**50, 2**50 + 1)
+    )
+    assert (first != other).any()
 
 
 @pytest.mark.parametrize(("steps", "said"), [(1.5, "not a whole number"), (math.inf, "unbounded"), (1e9, "for ever")])

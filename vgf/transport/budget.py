@@ -39,9 +39,10 @@ class Budget:
             amount = getattr(self, name)
             if amount is None:
                 continue
-            if isinstance(amount, bool) or not isinstance(amount, Real) or math.isnan(amount) or amount < 0:
+            if isinstance(amount, bool) or not isinstance(amount, Real) or not amount >= 0:
                 raise UserError(f"budget.{name}={amount!r} is not a budget; give a number of 0 or more")
-            if math.isinf(amount) and name != "radius":
+            object.__setattr__(self, name, number := _as_float(amount))
+            if math.isinf(number) and name != "radius":
                 raise UserError(f"budget.{name}={amount!r} is unbounded; give a finite number")
         if self.steps is not None and self.steps != int(self.steps):
             raise UserError(f"budget.steps={self.steps!r} is not a whole number; give 0, 1, 2, ...")
@@ -59,3 +60,11 @@ class Budget:
         """Return this budget with every field that is None taken from ``default``."""
         missing = {f: getattr(default, f) for f in ("steps", "size", "radius") if getattr(self, f) is None}
         return replace(self, **missing)
+
+
+def _as_float(amount: Real) -> float:
+    """Of any kind of number: fractions, NumPy's, whole ones beyond the largest float."""
+    try:
+        return float(amount)
+    except OverflowError:
+        return math.inf

@@ -149,7 +149,7 @@ def posterior(
     _require_number("seed", seed, Integral)
     if samples < 1 or not 0 < tau < math.inf:
         raise UserError(f"samples={samples} must be 1 or more, tau={tau} greater than 0 and finite")
-    generator = torch.Generator("cpu").manual_seed(int(seed) * 1_000_003 + k)
+    generator = torch.Generator("cpu").manual_seed((int(seed) * 1_000_003 + k) % 2**63)
     eps = torch.randn(samples, 1, x.shape[-1], generator=generator, dtype=x.dtype, device="cpu").to(x.device)
 
     def value(x: Tensor) -> Tensor:

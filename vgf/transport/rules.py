@@ -1,7 +1,7 @@
 """The table of rules, and the one function that applies them.
 
 A rule = *where* the gradient acts x *field* (how the value gradient is estimated) x *step* (how a
-gradient becomes a move). Every method of VGF (arXiv 2604.14265), QGF (2606.11087) and QPILOTS
+gradient becomes a move). Each method here of VGF (arXiv 2604.14265), QGF (2606.11087) and QPILOTS
 (2606.14801) is a row; a new method is a new row, or a new field and a row.
 
 Time runs from t = 0 (noise) to t = 1 (clean); x_t = (1 - t) x_0 + t x_1; velocity x_1 - x_0.
@@ -13,6 +13,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -172,7 +173,7 @@ def transport(
 
     Raises:
         UserError: unknown rule, step, aggregate or option; wrong shapes, also of the critic's heads; a missing
-            velocity; a budget that is none.
+            velocity; a budget that is none; a flow whose only step is left unguided.
     """
     row = get_rule(rule)
     if not isinstance(budget, Budget):
@@ -202,6 +203,8 @@ def transport(
     stop = Gate(scene, twin, gate)
     if inside:
         first = 1 if (row.skip_first if skip_first is None else skip_first) else 0
+        if first == flow_steps:
+            raise UserError(f"rule {rule!r} guides all steps but the first, and flow_steps=1 has no other")
         x = _move_inside(scene, field, move, start, budget, first, stop)
     else:
         assert twin is not None
@@ -252,8 +255,8 @@ def _check(
         )
     if row.where == "inside" and velocity is None:
         raise UserError(f"rule {rule!r} acts inside the reference flow; pass velocity=")
-    if flow_steps != int(flow_steps) or flow_steps < 1:
-        raise UserError(f"flow_steps={flow_steps} must be a whole number, 1 or more")
+    if not isinstance(flow_steps, Integral) or isinstance(flow_steps, bool) or flow_steps < 1:
+        raise UserError(f"flow_steps={flow_steps!r} must be a whole number, 1 or more")
     if not alpha > 0:
         raise UserError(f"alpha={alpha} must be greater than 0")
     if bandwidth is not None and not bandwidth > 0:

@@ -39,9 +39,9 @@ class Budget:
             amount = getattr(self, name)
             if amount is None:
                 continue
-            if isinstance(amount, bool) or not isinstance(amount, Real) or not amount >= 0:
+            if isinstance(amount, bool) or not isinstance(amount, Real) or not (number := _as_float(amount)) >= 0:
                 raise UserError(f"budget.{name}={amount!r} is not a budget; give a number of 0 or more")
-            object.__setattr__(self, name, number := _as_float(amount))
+            object.__setattr__(self, name, number)
             if math.isinf(number) and name != "radius":
                 raise UserError(f"budget.{name}={amount!r} is unbounded; give a finite number")
         if self.steps is not None and self.steps != int(self.steps):

@@ -6,8 +6,12 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
+from torch import Tensor
 
 from vgf.config import Config
+from vgf.nets import ActorCritic
+from vgf.nets.actor_critic import network_of
 from vgf.problem import Problem
 
 
@@ -24,6 +28,13 @@ def small_config(**changes) -> Config:
             target = getattr(target, group)
         setattr(target, name, value)
     return config
+
+
+def reached(nets: ActorCritic, loss: Tensor) -> set[str]:
+    """Networks that a loss has a gradient for."""
+    trained = {name: p for name, p in nets.named_parameters() if p.requires_grad}
+    gradients = torch.autograd.grad(loss, list(trained.values()), retain_graph=True, allow_unused=True)
+    return {network_of(name) for name, gradient in zip(trained, gradients, strict=True) if gradient is not None}
 
 
 class Hall(gymnasium.Env):

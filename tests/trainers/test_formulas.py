@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
-from small import problem, small_config
+from small import problem, reached, small_config
 
 from vgf.trainers.extra_losses import EXTRA_LOSSES
 from vgf.trainers.fql import fql_losses
 from vgf.trainers.loop import Trainer
+from vgf.trainers.pieces import losses_of
 from vgf.trainers.qam import adjoint_path, control_scale, qam_losses
 from vgf.trainers.rebrac import rebrac_losses
+from vgf.trainers.terms import Draw
 
 CPU = torch.device("cpu")
 CONFIGS = Path(__file__).parents[2] / "configs" / "trainer"
@@ -23,8 +25,8 @@ close = {"rel": 1e-4}
 
 
 @torch.enable_grad()
-def trained(name: str, **changes):
-    """Networks after a few updates, a draw with chunks that cross episode ends, and the configuration."""
+def trainer_of(name: str, **changes) -> tuple[Trainer, Draw]:
+    """A trainer after a few updates, and a draw with chunks that cross episode ends."""
     plain = OmegaConf.structured(small_config(train__precision="float32", train__batch_size=32))
     file = OmegaConf.create((CONFIGS / f"{name}.yaml").read_text())
     config = OmegaConf.to_object(OmegaConf.merge(plain, file))
@@ -40,7 +42,26 @@ def trained(name: str, **changes):
         trainer.advance()
     draw = trainer.draw(trainer.data, trainer.streams["batches"], trainer.streams)
     assert 0 < draw.batch.valid.sum() < 32
-    return trainer.networks, draw, config.train
+    return trainer, draw
+
+
+def trained(name: str, **changes):
+    """Networks, draw and configuration."""
+    trainer, draw = trainer_of(name, **changes)
+    return trainer.networks, draw, trainer.config
+
+
+OWN = {"critic/loss": "q", "value/loss": "v", "flow/loss": "flow", "actor/loss": "policy"}
+
+
+@pytest.mark.parametrize("name", ["offline", "fql", "rebrac", "qam"])
+def test_every_loss_trains_its_own_network_and_no_other(name):
+    extras = list(EXTRA_LOSSES) if name == "offline" else []
+    trainer, draw = trainer_of(name, net__extras=extras)
+    losses = losses_of(trainer.networks, trainer.objective, trainer.config, draw)
+    own = OWN | {f"{extra}/loss": f"extras.{extra}" for extra in extras}
+    for loss in (key for key in losses if key.endswith("/loss")):
+        assert reached(trainer.networks, losses[loss]) == {own[loss]}, loss
 
 
 def critic_loss(nets, batch, next_value) -> float:

@@ -94,32 +94,6 @@ def test_what_does_not_concern_the_policy_does_not_change_it(tmp_path, changes):
     assert_same(*results)
 
 
-def test_learning_rate_zero_changes_nothing():
-    before = parameters(make(small_config(train__learning_rate=0.0)))
-    assert_same(before, parameters(trained(small_config(train__learning_rate=0.0), 3)))
-
-
-def test_losses_are_the_formulas():
-    trainer = trained(small_config(train__precision="float32"), 3)
-    nets, config = trainer.networks, trainer.config
-    drawn = draw(trainer, 8)
-    losses = trainer._loss(drawn)
-    b = drawn.batch
-    q_loss = v_loss = flow_loss = 0.0
-    with torch.no_grad():
-        for i in range(8):
-            s, a, after = b.observations[i : i + 1], b.actions[i : i + 1], b.next_observations[i : i + 1]
-            y = b.returns[i] + b.discounts[i] * nets.value(after)[0]
-            q_loss += sum(float(b.valid[i] * (q - y) ** 2) for q in nets.critic(s, a)[:, 0])
-            u = float(nets.target_critic(s, a).min() - nets.value(s)[0])
-            v_loss += abs(config.expectile - (u <= 0)) * u**2
-            x_t = (1 - drawn.t[i]) * drawn.noise[i] + drawn.t[i] * a
-            miss = nets.velocity(s, x_t, drawn.t[i : i + 1]) - (a - drawn.noise[i])
-            flow_loss += float((b.valid_actions[i] * miss**2).mean())
-    for name, expected in (("critic", q_loss), ("value", v_loss), ("flow", flow_loss)):
-        assert float(losses[f"{name}/loss"].detach()) == pytest.approx(expected / 8, rel=1e-4)
-
-
 def test_flow_times_lie_on_the_samplers_grid():
     trainer = make(small_config(train__flow_steps=5))
     t = draw(trainer, 500).t

@@ -33,6 +33,7 @@ def test_the_replay_holds_what_the_environment_did():
     trainer = trainer_with()
     for _ in range(60):
         trainer.advance()
+    gamma, ends = trainer.config.discount, set()
     rows, begin, finished = trainer.replay.rows, 0, 0
     assert rows > 30
     while begin < rows:
@@ -42,10 +43,15 @@ def test_the_replay_holds_what_the_environment_did():
         for row in range(begin, end):
             np.testing.assert_array_equal(trainer.replay.observations[row].numpy(), state)
             action = trainer.replay.actions[row].numpy()
-            state, _, terminated, truncated, _ = env.step(action)
+            state, reward, terminated, truncated, _ = env.step(action)
             np.testing.assert_array_equal(trainer.replay.next_observations[row].numpy(), state)
             assert (terminated or truncated) == (row == end - 1)
+        # The last row: one reward, whatever n_step is, and nothing to come only where the task has ended.
+        assert trainer.replay.returns[row].item() == reward
+        assert trainer.replay.discounts[row].item() == pytest.approx(0 if terminated else gamma)
+        ends.add(terminated)
         begin, finished = end, finished + 1
+    assert ends == {True, False}
     assert trainer.player.last_episode["online/episodes"] == finished
     assert trainer.player.last_episode["online/transitions"] == rows
 
@@ -64,12 +70,18 @@ def test_rewards_of_play_are_on_the_scale_of_the_data():
     assert scaled.player.last_episode == plain.player.last_episode
 
 
-def test_no_update_before_the_start_and_one_a_step_after():
-    trainer = trainer_with()
+def test_no_update_before_the_start_and_one_a_step_after_of_data_and_play(monkeypatch):
+    trainer, drawn = trainer_with(), []
+    sample = trainer.both.sample
+    monkeypatch.setattr(trainer.both, "sample", lambda *how: drawn.append(sample(*how)) or drawn[-1])
     before = {k: v.clone() for k, v in trainer.networks.state_dict().items()}
     losses = [trainer.advance() for _ in range(12)]
     assert [loss is None for loss in losses] == [True] * 9 + [False] * 3
     assert trainer.step == 12
+    assert len(drawn) == 3
+    played = torch.cat([batch.rows for batch in drawn]) >= trainer.data.rows
+    assert played.any()
+    assert not played.all()
     assert any(not torch.equal(v, before[k]) for k, v in trainer.networks.state_dict().items())
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import toy_env
 
-from vgf import UserError
+from vgf import UserError, scoring
+from vgf.config import Config
 from vgf.environments import EnvironmentPool, Outcome
-from vgf.evaluation import Decision, TimeSpent, episode_seed, evaluate, particle_noise
+from vgf.evaluation import Decision, EpisodeRecord, TimeSpent, episode_seed, evaluate, particle_noise
+from vgf.methods import load_method
+from vgf.rundir import RunDirectory
 
 CHUNK = 5
 
@@ -64,6 +69,7 @@ def test_records_are_those_of_episodes_played_by_hand():
         assert record.episode_return == pytest.approx(expected["episode_return"], rel=1e-5)
         assert record.travelled == pytest.approx(np.mean(expected["travelled"]), rel=1e-5)
         assert record.value == pytest.approx(np.mean(expected["value"]), rel=1e-4)
+        assert record.judged == pytest.approx(-np.mean(expected["value"]), rel=1e-4)
 
 
 def test_processes_history_and_slots_to_spare_change_no_score():
@@ -100,6 +106,18 @@ def test_time_is_counted_where_it_is_spent():
 def test_other_seeds_are_other_episodes():
     with EnvironmentPool(toy_env.make, slots=2, processes=1) as pool:
         assert play(pool, seed=3) != play(pool, seed=4)
+
+
+def test_the_episodes_of_points_are_those_of_the_evaluation_seed(tmp_path, monkeypatch):
+    """Whatever the seed of the run."""
+    seeds = []
+    monkeypatch.setattr(scoring, "EnvironmentPool", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(scoring, "evaluate", lambda *_, seed, **__: seeds.append(seed) or [EpisodeRecord(0, -1, 0, 5)])
+    config = Config(run_dir="unused", seed=5)
+    config.eval.seed = 2
+    policy = SimpleNamespace(step=1, noise_shape=lambda _: (2, CHUNK))
+    scoring.play_points(config, RunDirectory(tmp_path), policy, [(load_method("qgf"), 0.1)], toy_env.make)
+    assert seeds == [2]
 
 
 def test_noise_is_common_to_all_budgets_and_particle_counts():

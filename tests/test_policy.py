@@ -46,11 +46,16 @@ def test_the_seed_is_the_noise(policy):
 
 @pytest.mark.parametrize("method", TRAINED)
 @pytest.mark.parametrize("budget", [None, Budget(radius=0.02)])
-def test_acting_computes_less_and_chooses_the_same_as_measuring(policy, method, budget):
+def test_acting_computes_less_and_chooses_what_is_measured(policy, method, budget):
     config = policy.resolve(method)
     noise = np.stack([particle_noise(9, row, 0, policy.noise_shape(config)) for row in range(3)])
     measured = policy.decide(OBS, noise, budget, config)
     np.testing.assert_array_equal(policy.act_chunk(OBS, budget, 9, method), measured.actions)
+    states, actions = torch.from_numpy(OBS), torch.from_numpy(measured.actions).flatten(1)
+    twins = policy.choose(states, torch.from_numpy(noise), budget, config).twins
+    np.testing.assert_array_equal(measured.values, policy.value(states, actions, config).numpy())
+    np.testing.assert_array_equal(measured.judged, policy.judge(states, actions).numpy())
+    np.testing.assert_allclose(measured.travelled, (actions - twins).square().mean(1).sqrt().numpy(), rtol=1e-5)
 
 
 def test_naming_the_own_method_changes_nothing(policy, tiny_run):

@@ -122,6 +122,16 @@ def test_examples_are_the_tokens_that_were_decoded(tmp_path: Path, model: Path) 
     said = [sum(token == 3 for token in row["labels"]) for row in rows]
     assert sum(said[:32]) > 1.5 * sum(said[32:]), "the best come first, the plain ones after them"
     assert any(len(row["labels"]) and row["labels"][-1] != end for row in rows), "nothing is ended that was not"
+    second = distill._examples(config, problem, policy, 2)
+    for half in (slice(32), slice(32, None)):
+        assert second[half] != rows[half], "the same prompts, and another round's noise"
+
+
+def test_a_round_takes_the_next_prompts_and_begins_again_after_the_last() -> None:
+    prompts = list("abcde")
+    rounds = ["".join(distill._prompts_of_round(prompts, 2, number)) for number in (1, 2, 3)]
+    assert rounds == ["ab", "cd", "ea"]
+    assert sorted(distill._prompts_of_round(prompts, 9, 2)) == prompts, "each at most once a round"
 
 
 def test_an_adapter_of_zeros_is_the_reference(tmp_path: Path, model: Path) -> None:

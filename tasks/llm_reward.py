@@ -33,7 +33,7 @@ from vgf.language.problem import TextProblem
 from vgf.language.processes import useful_processes
 from vgf.language.ranks import first_first, is_first, join, leave
 from vgf.language.rows import read_texts
-from vgf.language.scorers import probe_reward
+from vgf.language.scorers import is_scorer, probe_reward
 from vgf.language.settings import RewardConfig
 from vgf.language.text import Reviews, movie_reviews, openings, split
 from vgf.methods import knob_of
@@ -131,7 +131,8 @@ def prepare(config: Config, device: torch.device) -> TextProblem:
 
 def _uses_reviews(config: Config) -> bool:
     rewards = [r for r in (config.text.reward, config.text.gold, config.text.second) if r is not None]
-    return config.text.prompts == "reviews" or any(r.data == "reviews" and r.path is None for r in rewards)
+    trained = [r for r in rewards if r.path is None and not is_scorer(r.model)]
+    return config.text.prompts == "reviews" or any(r.data == "reviews" for r in trained)
 
 
 def _prompts(config: Config, parts: Mapping[str, Reviews], reward: Any) -> tuple[list[str], list[str] | None]:

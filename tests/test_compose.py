@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from tests.command import run_main
 from tests.results.test_registry_files import composed
 from vgf import compose
 from vgf.check import check_config
@@ -79,3 +80,11 @@ def test_values_of_a_file_and_of_those_it_builds_on():
 def test_a_run_that_nothing_would_be_read_of_is_refused():
     with pytest.raises(UserError, match=r"^run=somewhere goes with mode=eval; .* init=RUN_DIR$"):
         resolved("run=somewhere")
+
+
+def test_keys_and_options_may_stand_in_any_order():
+    key = ["task=mujoco", "seed=3"]
+    status, text = run_main([*key, "--cfg", "job"])
+    assert status == 0, text
+    assert "preset: mujoco" in text
+    assert text == run_main(["--cfg", "job", *key])[1] == run_main([key[0], "--cfg", "job", key[1]])[1]

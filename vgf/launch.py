@@ -60,12 +60,16 @@ def main() -> None:
         if dispatch(sys.argv[1:]):
             return
         _refuse_below_null(sys.argv[1:])
-    given = with_own_preset(sys.argv[1:])
+    given = sorted(with_own_preset(sys.argv[1:]), key=_is_option)  # keys in one piece, as Hydra wants them
     sys.argv[1:] = [f"++{a}" if a.startswith(_OPEN_KEYS) else a for a in given]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to us instead of printing tracebacks
     ConfigStore.instance().store(name="schema", node=Config)
     with one_line_errors():
         _compose_and_launch()
+
+
+def _is_option(word: str) -> bool:
+    return word.startswith("-") or "=" not in word
 
 
 def _refuse_below_null(given: list[str]) -> None:

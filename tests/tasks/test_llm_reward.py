@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from vgf.config import Config
 from vgf.language.evaluation import TEXT_COLUMNS
 from vgf.language.scorers import Scorer
 from vgf.rundir import RunDirectory
-from vgf.tasks.llm_reward import _prompts
+from vgf.tasks.llm_reward import _prompts, _uses_reviews
 from vgf.transport import Budget
 
 pytest.importorskip("trl")
@@ -47,6 +48,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, rows in (("prompts", prompts), ("pairs", pairs)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
+
+
+def test_reviews_are_read_where_something_is_trained_on_them_or_continues_them() -> None:
+    text = Config().text
+    text.prompts, text.second = "mine.jsonl", None
+    text.reward.model, text.gold.model = "my_reward:score", "length"
+    assert not _uses_reviews(Config(text=text))
+    for changed in (replace(text, prompts="reviews"), replace(text, gold=replace(text.gold, model="a/model"))):
+        assert _uses_reviews(Config(text=changed))
 
 
 def _arguments(files: Path, run_dir: Path, *more: str) -> list[str]:

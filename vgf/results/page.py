@@ -30,8 +30,8 @@ recorded intervals ([how](verify.md)).
 Nearly all of it is small networks on two cores: it shows that the parts work and how they compare here, it is no
 benchmark of the methods. Intervals are 95 %. Negative results stay in; what was not run is listed
 [as not run](#not-run).
-Control is on data that OGBench's scripted experts generate, and the commands say so (`data.source=generate`; those recorded
-before 2026-11-22 did not, on machines where no mirror answered). By default a mirror's official data come first: other numbers.
+Control is on data that OGBench's scripted experts generate, and the commands say so (`data.source=generate`; those of
+numbers recorded before 2026-11-23 did not, on machines where no mirror answered): official data give other numbers.
 """
 _GROUPS = ("Control", "Open questions", "Language", "Offline to online", "Speed")
 _WIDTH = 118

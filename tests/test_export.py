@@ -118,6 +118,13 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path, capsys):
     assert lines[0].startswith("vgf: ")
 
 
+def test_a_language_run_is_told_that_it_is_one(tmp_path, capsys):
+    (tmp_path / "text.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), "--out", str(tmp_path / "policy.pt2")])
+    assert "is a language run; only control policies are exported" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_run_is_exported_by_command(tiny_run, tmp_path, capsys):
     file = tmp_path / "run.pt2"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ from vgf import Budget, UserError
 from vgf.methods import load_method
 from vgf.serve.limits import Limits, read_budget
 
-pytest.importorskip("fastapi")
+fastapi = pytest.importorskip("fastapi")
 testing = pytest.importorskip("starlette.testclient")
 
 
@@ -38,6 +39,28 @@ def test_a_body_that_is_too_large_is_not_read(hasty: Any) -> None:
     assert hasty.post("/v1/completions", json={"prompt": "w1 " * 200}).status_code == 413
 
 
+def test_a_decision_that_takes_too_long_is_ended(tiny_run: Path) -> None:
+    from vgf.serve.app import make_app
+
+    with testing.TestClient(make_app(tiny_run, limits=Limits(seconds=1e-6), window=0)) as client:
+        answer = client.post("/act", json={"observations": [0.5, 1.0]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (408, "timeout")
+
+
+def test_a_caller_that_hangs_up_is_refused_without_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    from vgf.serve.control import ActFields
+    from vgf.serve.http import ApiError, as_refusal, read_fields
+
+    async def gone() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"application/json")]}
+    with pytest.raises(ApiError, match="hung up") as caught:
+        asyncio.run(read_fields(fastapi.Request(scope, gone), ActFields, 100))
+    assert as_refusal(caught.value).status == 400
+    assert capsys.readouterr().err == ""
+
+
 def test_what_a_budget_may_be() -> None:
     method, limits = load_method("vgf"), Limits()  # counts steps
     assert read_budget(None, method, limits).steps == 3
@@ -47,11 +70,15 @@ def test_what_a_budget_may_be() -> None:
     for wrong in (1.5, 10**30, True, "3", [3], {"stesp": 3}, {"steps": "3"}, {"steps": -1}, {"size": 99}, 17):
         with pytest.raises(UserError):
             read_budget(wrong, method, limits)
+    assert read_budget(None, method, Limits(steps=1, size=0.001)) == Budget(1, 0.001)
+    assert read_budget({"radius": 1}, method, Limits(steps=1)).steps == 1
     with pytest.raises(UserError, match="limit of 1 for vgf"):
         read_budget(2, method, replace(limits, steps=1))
 
 
-@pytest.mark.parametrize("wrong", [{"rows": 0}, {"seconds": -1}, {"size": -0.1}])
+@pytest.mark.parametrize(
+    "wrong", [{"rows": 0}, {"seconds": -1}, {"size": -0.1}, {"size": float("inf")}, {"steps": 10**7}, {"steps": 1.5}]
+)
 def test_limits_that_are_none(wrong: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=f"limit on {next(iter(wrong))}"):
+    with pytest.raises(UserError, match=f"limit.* {next(iter(wrong))}|limit .*budget.{next(iter(wrong))}"):
         Limits(**wrong)

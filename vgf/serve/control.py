@@ -7,6 +7,7 @@ depend on who asks at the same time. It differs from :meth:`vgf.policy.Policy.ac
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from vgf.errors import UserError
 from vgf.evaluation import particle_noise
 from vgf.methods import method_names
 from vgf.policy import Policy
-from vgf.serve.batching import Batcher
+from vgf.serve.batching import Abandoned, Batcher
 from vgf.serve.http import ApiError, Fields, json_response, read_fields
 from vgf.serve.limits import Limits, read_budget
 from vgf.transport import Budget
@@ -81,7 +82,8 @@ class ControlService:
         if not 0 <= seed < 2**63:
             raise ApiError(400, f"seed={seed} must be 0 or more and fit 63 bits", "seed")
         key = _Key(name, budget)
-        found = await self.batcher.answers([(key, (row, seed, number)) for number, row in enumerate(rows)])
+        async with asyncio.timeout(self.limits.seconds):
+            found = await self.batcher.answers([(key, (row, seed, number)) for number, row in enumerate(rows)])
         several = len(asked.observations) > 0 and isinstance(asked.observations[0], list)
         answer = {field: [row[field] for row in found] if several else found[0][field] for field in found[0]}
         return json_response(answer | {"method": name, "budget": dataclasses.asdict(budget), "seed": seed})
@@ -134,6 +136,8 @@ class ControlService:
         return array
 
     def _decide(self, key: _Key, rows: Sequence[Any], wanted: Callable[[], bool]) -> list[dict[str, Any]]:
+        if not wanted():
+            raise Abandoned
         method, policy = self.methods[key.method], self.policy
         filled = [*rows, *[rows[0]] * (_SLOTS - len(rows))]
         copies = 2 if method.transport.particles % 2 else 1

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import ClientDisconnect
 
 from vgf.errors import UserError, did_you_mean
 
@@ -81,10 +82,13 @@ async def read_fields(request: Request, kind: type[F], most: int) -> F:
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "send the body as content-type: application/json")  # which no foreign web page can
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > most:
-            raise ApiError(413, f"the body is larger than this server's limit of {most} bytes")
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > most:
+                raise ApiError(413, f"the body is larger than this server's limit of {most} bytes")
+    except ClientDisconnect as error:
+        raise ApiError(400, "the caller hung up before the body had come") from error
     try:
         content = await asyncio.to_thread(_parsed, bytes(body))
     except (ValueError, RecursionError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vgf.config import Config, MethodConfig
@@ -45,9 +45,10 @@ class Limits:
         for name in ("body", "rows", "new_tokens", "particles", "seconds", "waiting"):
             if not getattr(self, name) > 0:
                 raise UserError(f"the limit on {name} is {getattr(self, name)}; it must be above 0")
-        for name in ("size", "steps"):
-            if getattr(self, name) is not None and not getattr(self, name) >= 0:
-                raise UserError(f"the limit on {name} is {getattr(self, name)}; it must be 0 or more")
+        try:
+            Budget(steps=self.steps, size=self.size)
+        except UserError as error:
+            raise UserError(f"a limit is itself a budget, and {error}") from error
 
     def largest(self, method: MethodConfig) -> Budget:
         """The largest steps and size that a request may ask of a method."""
@@ -63,13 +64,16 @@ class Limits:
 def read_budget(value: object, method: MethodConfig, limits: Limits) -> Budget:
     """A budget from JSON: a number is the method's knob, an object names its fields, None is the configured one.
 
+    What is not named is as configured, or the limit where that is less.
+
     Returns:
         A budget without open fields but for the radius, and for steps where the rule has no default.
 
     Raises:
         UserError: not a budget, or a larger one than the limits allow.
     """
-    own = configured_budget(method)
+    own, most = configured_budget(method), limits.largest(method)
+    own = replace(own, steps=_least(own.steps, most.steps), size=_least(own.size, most.size))
     if value is None:
         return own
     named: Mapping[str, Any] = value if isinstance(value, Mapping) else {method.transport.knob: value}
@@ -78,6 +82,10 @@ def read_budget(value: object, method: MethodConfig, limits: Limits) -> Budget:
     for name, amount in named.items():
         _check(name, amount, method, limits)
     return Budget(**{name: int(a) if name == "steps" and a is not None else a for name, a in named.items()}).filled(own)
+
+
+def _least(configured: float | None, most: float | None) -> Any:
+    return configured if configured is None or most is None else min(configured, most)
 
 
 def _check(name: str, amount: object, method: MethodConfig, limits: Limits) -> None:

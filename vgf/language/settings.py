@@ -35,7 +35,7 @@ class HeadsConfig:
     """Value heads, fitted to rewards of reference samples."""
 
     layer: int | None = None  # whose output they read and move; null: two thirds of the way up
-    prompts: int = 320  # training prompts that are sampled
+    prompts: int = 320  # training prompts, the first of the file: of value heads and of trainers
     hidden: int = 128  # width of each head's layer
     heads: int = 4  # in the ensemble
     steps: int = 1500  # updates at most; it ends where held-out prefixes are predicted no better

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vgf.arguments import Arguments
+from vgf.errors import UserError, did_you_mean
 
 __all__ = ["COMMANDS", "Command", "Parser", "dispatch"]
 
@@ -38,18 +39,24 @@ COMMANDS = {
     ),
 }
 _HELP = Command("vgf.terminal.help", "", "this page")
+_MODULES = ("export", "data", "results", "bench")  # that read arguments of their own
 
 
 def dispatch(arguments: Sequence[str]) -> bool:
     """Run the subcommand that the arguments name; False when they name none.
 
     Raises:
-        UserError: whatever the command complains about.
+        UserError: a word that is no command, and whatever the command complains about.
     """
     name = arguments[0] if arguments else ""
     command = _HELP if name in ("help", "-h", "--help") else COMMANDS.get(name)
-    if command is None:
+    if command is None and not name.isalpha():
         return False
+    if command is None:
+        raise UserError(
+            f"{name!r} is no command; write key=value or one of {', '.join(COMMANDS)}; "
+            f"{', '.join(_MODULES)} are started as python -m vgf.NAME.{did_you_mean(name, COMMANDS)}"
+        )
     importlib.import_module(command.module).run(list(arguments[1:]))
     return True
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.language.tiny import count_good, reference, values
 from vgf.language.decoding import Sampling, decode
-from vgf.language.evaluation import evaluate, example_rows, more_candidates, moving, sharper
+from vgf.language.evaluation import _distinct_bigrams, evaluate, example_rows, more_candidates, moving, sharper
 from vgf.language.limits import share_changed
 from vgf.language.policy import TextPolicy
 from vgf.language.scorers import scorer
@@ -90,6 +90,19 @@ def test_at_temperature_one_a_text_is_read_once_for_nll_and_kl(
     ((rows, _),) = evaluate(policy, PROMPTS[:2], points, {"gold": scorer("regex:good")}, seeds=[4], particles=4)
     assert all("kl" in row for row in rows)
     assert len(reads) == 1, "the moved ones; the reference's own samples know their probabilities"
+
+
+def test_twins_that_were_drawn_count_as_candidates_beside_the_moved_ones(found: tuple) -> None:
+    counts = {(row["method"], row["candidates"]) for row in found[0]}
+    assert counts == {("reference", 4), ("hidden", 8), ("temperature", 8), ("best_of_n", 6), ("best_of_n", 9)}
+
+
+def test_distinct_bigrams_are_counted_up_to_the_end_of_each_text(policy: TextPolicy) -> None:
+    """Of ``7 8 7 8`` and ``7 8``: three pairs and one, of which two differ; padding makes no pair."""
+    samples = decode(policy.reference, policy.reference.prompts(["w1 "]), 2, Sampling(4), 0)
+    mask = torch.tensor([[[True] * 4, [True, True, False, False]]])
+    samples = replace(samples, tokens=torch.tensor([[[7, 8, 7, 8], [7, 8, 0, 0]]]), mask=mask)
+    assert _distinct_bigrams(samples).tolist() == [2 / 4]
 
 
 def test_more_candidates_are_never_worth_less_to_the_proxy(found: tuple) -> None:

@@ -18,7 +18,7 @@ from vgf.report.control_report import draw_curve, read_evaluations, summarise, t
 from vgf.report.curves import panel_svgs
 from vgf.report.episodes import COLUMNS, Row
 from vgf.report.measurements import Measurement, add_measurements, read_measurements
-from vgf.report.points import Point, latest, number_text, with_measurements
+from vgf.report.points import Point, best_of_sweep, latest, number_text, with_measurements
 
 # --- reading ---------------------------------------------------------------------------------------
 
@@ -93,6 +93,7 @@ def test_points_are_means_with_intervals() -> None:
     points = {(p.method, p.budget): p for p in summarise(sweep())}
     point = points["qgf", 0.03]
     assert (point.episodes, point.score, point.return_mean, point.travelled) == (10, 0.8, -18.0, pytest.approx(0.03))
+    assert point.iqm == -10, "of the returns, without the two of failures"
     assert point.low < 0.8 < point.high
     reference = points["qgf", 0]
     assert (reference.low, reference.high) == (0.0, pytest.approx(0.2775, abs=1e-4))
@@ -113,6 +114,12 @@ def test_the_table_marks_the_configured_budget_and_a_better_one_as_found_afterwa
     assert "after the fact" not in terminal_table(summarise(sweep()), configured=QGF)
     rounded = ("qgf", 0.03 * (1 + 1e-6))  # eval.csv keeps six digits of it
     assert terminal_table(summarise(sweep()), configured=rounded) == terminal_table(summarise(sweep()), configured=QGF)
+
+
+def test_of_equally_good_budgets_the_smallest_is_the_best() -> None:
+    best = best_of_sweep(summarise(rows_of("qgf", {0: 0.0, 0.01: 0.8, 0.03: 0.5, 0.1: 0.8})), QGF)
+    assert best is not None
+    assert best.budget == 0.01
 
 
 def test_the_table_shows_the_last_checkpoint_only() -> None:
@@ -136,11 +143,17 @@ def many(count: int) -> list[Point]:
 
 
 def measured(points: list[Point]) -> list[Measurement]:
-    """The critic that moves gains more and more, the judge less and less after a while."""
+    """The critic that moves gains ever more, the judge less and less after a while; each method starts elsewhere."""
+    starts = {method: (3.0 + 2 * k, -2.0 + 5 * k) for k, method in enumerate(sorted({p.method for p in points}))}
     return [
-        Measurement(p.step, p.method, p.budget, 8, 16, p.budget, p.budget - 9 * p.budget**2, 0.1, 0.3, 0.2, 0.1)
+        Measurement(p.step, p.method, p.budget, 8, 16, value + p.budget, judge + judged(p.budget), 0.1, 0.3, 0.2, 0.1)
         for p in points
+        for value, judge in [starts[p.method]]
     ]
+
+
+def judged(budget: float) -> float:
+    return budget - 9 * budget**2
 
 
 def test_measurements_are_read_back_joined_and_shown(run: Path) -> None:
@@ -148,10 +161,9 @@ def test_measurements_are_read_back_joined_and_shown(run: Path) -> None:
     add_measurements(run, measured(points)[:2])
     add_measurements(run, measured(points))  # the first two are replaced
     assert read_measurements(run) == [replace(m, judge=float(f"{m.judge:.6g}")) for m in measured(points)]
-    joined = {(p.step, p.method, p.budget): p for p in with_measurements(points, read_measurements(run))}
-    point = joined[100, "qgf", 0.1]
-    assert (point.value_gain, point.judge_gain, point.w2) == pytest.approx((0.1, 0.1 - 0.09, 0.1))
-    assert joined[100, "qgf", 0.0].judge_gain == 0
+    for point in with_measurements(points, read_measurements(run)):
+        gains = (point.value_gain, point.judge_gain, point.w2)
+        assert gains == pytest.approx((point.budget, judged(point.budget), 0.1)), point.key
     table = write_report(run, title="run", configured=QGF)
     assert "judge gain" in table
     words = Page(run / "report.html").words

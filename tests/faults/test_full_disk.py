@@ -24,6 +24,7 @@ from vgf.evaluation import EpisodeRecord
 from vgf.files import atomic_path, atomic_write_text
 from vgf.language.heads import ValueHeads
 from vgf.language.loading import heads_rows, load_heads, save_heads
+from vgf.played import Played, read_played
 from vgf.report.measurements import Measurement, add_measurements, read_measurements
 from vgf.rundir import RunDirectory
 
@@ -47,15 +48,19 @@ def saved(folder: Path) -> int:
 
 
 def evaluate(folder: Path, number: int) -> None:
-    """All episodes of a point, three of each."""
-    RunDirectory(folder).add_evaluation(number, "qgf", 0.1, [EpisodeRecord(e, float(number)) for e in range(3)])
+    """All episodes of a point, three of each; the fourth call plays the third's point again, another way."""
+    episodes = [EpisodeRecord(e, float(number)) for e in range(3)]
+    RunDirectory(folder).add_evaluation(min(number, 3), "qgf", 0.1, episodes, Played(number, 3, {}))
 
 
 def evaluated(folder: Path) -> int:
     with (folder / "eval.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    newest = max(int(row["step"]) for row in rows)
-    assert [int(row["step"]) for row in rows] == [k + 1 for k in range(newest) for _ in range(3)]
+    newest = int(float(rows[-1]["return"]))
+    assert [int(float(row["return"])) for row in rows] == [k for k in (1, 2, newest) for _ in range(3)]
+    played = read_played(folder)
+    assert all(played[step, "qgf", 0.1].seed == step for step in (1, 2))
+    assert (3, "qgf", 0.1) not in played or played[3, "qgf", 0.1].seed == newest, "how these episodes were played"
     return newest
 
 

@@ -48,6 +48,24 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        done.append(("on disk", os.fstat(descriptor).st_ino))
+
+    def noted_replace(source: Path, target: Path) -> None:
+        replace(source, target)
+        done.append(("named", target.stat().st_ino))
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    atomic_write_text(tmp_path / "note.txt", "text")
+    file, folder = ((tmp_path / name).stat().st_ino for name in ("note.txt", ""))
+    assert done == [("on disk", file), ("named", file), ("on disk", folder)]
+
+
 @pytest.mark.parametrize("code", ["EACCES", "EROFS", "ENOSPC", "EDQUOT", "ENOTDIR"])
 def test_errors_of_the_disk_are_one_line(tmp_path: Path, code: str) -> None:
     with (

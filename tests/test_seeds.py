@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tests.command import ONE_EPISODE, run_main
-from vgf import UserError, load
+from vgf import UserError, files, launch, load
 from vgf.config import Config
 from vgf.evaluation import EpisodeRecord
 from vgf.report.seeds import seeds_table
@@ -76,6 +76,15 @@ def test_a_run_of_two_seeds_leaves_two_runs(tmp_path, tiny):
     status, text = run_main([*plain, "seed=2", f"run_dir={tmp_path}/s2"])
     assert status == 0, text
     assert "trained to its end" in text
+
+
+def test_seeds_hold_every_directory_of_theirs(tmp_path, tiny, monkeypatch):
+    monkeypatch.setattr(files, "_MOMENT", 0.0)
+    monkeypatch.setattr(launch, "_train", lambda *_: pytest.fail("a run was trained in somebody else's directory"))
+    with RunDirectory(tmp_path / "s2").held():
+        status, text = run_main([*tiny, "seeds=2", "seed=1", f"run_dir={tmp_path}/s${{seed}}"])
+    assert status == 2
+    assert f"another process is working in {tmp_path}/s2" in text
 
 
 @pytest.mark.parametrize("overrides", [["trainer=online"], ["task=llm_reward"]])

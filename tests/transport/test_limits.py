@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from problems import SmallProblem, euler
 
 from vgf import Budget, UserError, transport
 from vgf.transport import RULES
+from vgf.transport.limits import Gate
 
 few = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 10_000)
@@ -149,6 +151,27 @@ def test_jacobian_is_the_identity_where_the_velocity_ignores_the_particle(seed, 
         move("qgf", problem, start, Budget(size=size), **blind),
         move("qgf_jacobian", problem, start, Budget(size=size), **blind),
     )
+
+
+def test_the_radius_holds_at_every_step_of_the_way():
+    """A step of this size ends as far behind the peak as it began before it, but for the radius between the two."""
+    peak, radius, twin = torch.tensor([0.3, 0.3]), 0.2, torch.zeros(1, 1, 2)
+    x = twin
+    for _ in range(2):
+        x = x + 2 * (peak - x)
+        x = twin + (x - twin) * min(1.0, radius / float((x - twin).square().mean().sqrt()))
+    moved = transport(
+        "grad_step", torch.zeros(1, 1), twin, budget=Budget(steps=2, size=1.0, radius=radius), step="raw",
+        critic=lambda s, x: -(x - peak).square().sum(-1)[None],
+    )  # fmt: skip
+    torch.testing.assert_close(moved.particles, x)
+
+
+def test_a_particle_that_the_gate_has_stopped_stays_stopped():
+    gate = Gate(SimpleNamespace(disagreement=lambda x: x[..., 0]), torch.ones(1, 1, 1), 2.0)
+    moving, stopped = torch.tensor([[[7.0]]]), torch.zeros(1, 1, 1)
+    chosen = [gate.choose(moving, stopped, at=torch.full((1, 1, 1), spread)) for spread in (1.0, 5.0, 1.0)]
+    assert [float(each) for each in chosen] == [7.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("steps", [2.0, np.float32(2), np.int64(2)])

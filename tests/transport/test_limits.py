@@ -206,7 +206,11 @@ def test_seeds_of_a_posterior_may_be_as_large_as_one_likes():
     assert (first != other).any()
 
 
-@pytest.mark.parametrize(("steps", "said"), [(1.5, "not a whole number"), (math.inf, "unbounded"), (1e9, "for ever")])
-def test_steps_are_countable(steps, said):
-    with pytest.raises(UserError, match=said):
-        Budget(steps=steps)
+@pytest.mark.parametrize(
+    ("field", "wrong", "said"),
+    [("steps", 1.5, "not a whole number"), ("steps", math.inf, "unbounded"), ("size", math.inf, "unbounded"),
+     ("steps", 1e9, "for ever")],
+)  # fmt: skip
+def test_steps_are_countable_and_sizes_finite(field, wrong, said):
+    with pytest.raises(UserError, match=rf"budget\.{field}=.* {said}"):
+        Budget(**{field: wrong})

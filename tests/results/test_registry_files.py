@@ -87,10 +87,12 @@ def test_the_registry_names_no_place_of_a_machine():
 @pytest.mark.parametrize("kept", sorted(folder().glob("scores/*/")), ids=lambda path: path.name)
 def test_recorded_numbers_follow_from_the_scores_that_are_kept(kept: Path):
     experiment = read(kept.name)
+    if not experiment.expected:
+        pytest.skip("these scores wait for others")
+    recorded = experiment.expected.values
     again, missing = expected_of(experiment, kept)
-    recorded = experiment.expected.values if experiment.expected else {}
-    if not recorded or recorded.keys() & missing.keys():
+    if recorded.keys() & missing.keys():
         pytest.skip("these scores wait for others; what is recorded was read before any were kept")
     assert again.values == recorded
-    assert again.chosen == experiment.expected.chosen  # type: ignore[union-attr]
-    assert again.seconds == experiment.expected.seconds  # type: ignore[union-attr]
+    assert again.chosen == experiment.expected.chosen
+    assert again.seconds == experiment.expected.seconds

@@ -83,6 +83,9 @@ def test_no_checkpoint(tmp_path):
     assert latest_step(tmp_path) is None
     with pytest.raises(UserError, match=r"holds no checkpoint; give the directory of a run"):
         load_checkpoint(tmp_path)
+    (tmp_path / "text.json").touch()
+    with pytest.raises(UserError, match=r"is a language run; only control runs are exported"):
+        load_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["networks", "training"])

@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from vgf import Budget, UserError, load
+from vgf.config import MethodConfig
 from vgf.export import export_policy, main, traced
 from vgf.methods import load_method
 from vgf.nets import ActorCritic, NetSizes
@@ -20,20 +22,27 @@ from vgf.policy import Policy
 SIZES = NetSizes(3, 2, chunk=2, hidden=8, layers=1)
 
 
+EXTRAS = {"robust_q": "noisy", "cfgrl": "optimal", "a_vgf": "gradient"}  # methods that need a network of their own
+
+
+def untrained(*extras: str) -> Policy:
+    torch.manual_seed(0)
+    return Policy(ActorCritic(replace(SIZES, extras=extras)), load_method("qgf"), flow_steps=2)
+
+
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    torch.manual_seed(0)
-    return Policy(ActorCritic(SIZES), load_method("qgf"), flow_steps=2)
+    return untrained()
 
 
-def inputs(policy: Policy, method: str, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+def inputs(policy: Policy, method: str | MethodConfig, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(rows)
-    noise_shape = policy.noise_shape(load_method(method))
+    noise_shape = policy.noise_shape(policy.resolve(method))
     return torch.randn(rows, 3, generator=generator), torch.randn(rows, *noise_shape, generator=generator)
 
 
-def assert_acts_alike(act, policy: Policy, method: str, **fixed) -> None:
-    chosen = load_method(method)
+def assert_acts_alike(act, policy: Policy, method: str | MethodConfig, **fixed) -> None:
+    chosen = policy.resolve(method)
     for rows, size in ((1, 0.0), (1, 0.3), (5, 0.1)):
         obs, noise = inputs(policy, method, rows)
         expected = policy.choose(obs, noise, Budget(size=size, **fixed), chosen).actions.view(rows, 2, 2)
@@ -49,6 +58,30 @@ def assert_acts_alike(act, policy: Policy, method: str, **fixed) -> None:
 )
 def test_the_program_acts_like_the_policy(policy, method):
     assert_acts_alike(traced(policy, method).module(), policy, method)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", EXTRAS)
+def test_so_do_methods_with_networks_of_their_own(method):
+    policy = untrained(EXTRAS[method])
+    assert_acts_alike(traced(policy, method).module(), policy, method)
+
+
+@pytest.mark.slow
+def test_limits_and_selection_are_part_of_the_program(policy):
+    qgf = load_method("qgf")
+    how = replace(
+        qgf.transport,
+        particles=3,
+        gate=1.2,
+        keep_best=True,
+        aggregate="mean-0.5*std",
+        select="softmax",
+        temperature=0.1,
+    )
+    method = replace(qgf, transport=how)
+    program = traced(policy, method, Budget(radius=0.05)).module()
+    assert_acts_alike(program, policy, method, radius=0.05)
 
 
 @pytest.mark.slow
@@ -116,13 +149,6 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path, capsys):
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("vgf: ")
-
-
-def test_a_language_run_is_told_that_it_is_one(tmp_path, capsys):
-    (tmp_path / "text.json").write_text("{}")
-    with pytest.raises(SystemExit):
-        main([str(tmp_path), "--out", str(tmp_path / "policy.pt2")])
-    assert "is a language run; only control policies are exported" in capsys.readouterr().err
 
 
 @pytest.mark.slow

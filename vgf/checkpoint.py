@@ -177,13 +177,14 @@ def load_checkpoint(run_dir: Path, *, training: bool = False) -> Checkpoint:
     """Read the newest checkpoint of a run that is sound; one line on stderr when that is not the newest of all.
 
     Raises:
-        UserError: no checkpoint, none but damaged ones, or one that a newer version of vgf wrote.
+        UserError: no checkpoint (a language run), none but damaged ones, or one that a newer version of vgf wrote.
     """
     found = _newest_sound(run_dir / "checkpoints", partial(_read, names=_FILES if training else _FILES[:1]))
     if found is None:
-        raise UserError(
-            f"{run_dir} holds no checkpoint; give the directory of a run that has trained (run_dir of its config)"
-        )
+        reason = "holds no checkpoint; give the directory of a run that has trained (run_dir of its config)"
+        if (run_dir / "text.json").is_file():
+            reason = "is a language run; only control runs are exported or taken by init= (vgf.load opens both)"
+        raise UserError(f"{run_dir} {reason}")
     return found
 
 

@@ -32,7 +32,6 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from vgf.config import MethodConfig
 from vgf.errors import UserError
 from vgf.files import atomic_path, writing
-from vgf.language.loading import text_json
 from vgf.methods import configured_budget
 from vgf.policy import Policy, load
 from vgf.transport import Budget, get_rule
@@ -164,8 +163,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.getLogger("torch").setLevel(logging.ERROR)
     try:
         budget = Budget(given.steps, None, given.radius)
-        if text_json(Path(given.run_dir)).is_file():
-            raise UserError(f"{given.run_dir} is a language run; only control policies are exported")
         policy = load(given.run_dir, method=given.method)
         export_policy(policy, given.out, budget=budget, aot=given.aot)
     except UserError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,11 +10,13 @@ from typing import Any
 
 import pytest
 
+import vgf
 from vgf import Budget, UserError
 from vgf.methods import load_method
+from vgf.rundir import read_config
 from vgf.serve.limits import Limits, read_budget
 
-fastapi = pytest.importorskip("fastapi")
+pytest.importorskip("fastapi")
 testing = pytest.importorskip("starlette.testclient")
 
 
@@ -47,20 +48,6 @@ def test_a_decision_that_takes_too_long_is_ended(tiny_run: Path) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (408, "timeout")
 
 
-def test_a_caller_that_hangs_up_is_refused_without_a_word(capsys: pytest.CaptureFixture[str]) -> None:
-    from vgf.serve.control import ActFields
-    from vgf.serve.http import ApiError, as_refusal, read_fields
-
-    async def gone() -> dict[str, str]:
-        return {"type": "http.disconnect"}
-
-    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"application/json")]}
-    with pytest.raises(ApiError, match="hung up") as caught:
-        asyncio.run(read_fields(fastapi.Request(scope, gone), ActFields, 100))
-    assert as_refusal(caught.value).status == 400
-    assert capsys.readouterr().err == ""
-
-
 def test_what_a_budget_may_be() -> None:
     method, limits = load_method("vgf"), Limits()  # counts steps
     assert read_budget(None, method, limits).steps == 3
@@ -74,6 +61,14 @@ def test_what_a_budget_may_be() -> None:
     assert read_budget({"radius": 1}, method, Limits(steps=1)).steps == 1
     with pytest.raises(UserError, match="limit of 1 for vgf"):
         read_budget(2, method, replace(limits, steps=1))
+
+
+def test_info_tells_of_defaults_within_the_limits(text_run: Path) -> None:
+    from vgf.serve.text import TextService
+
+    limits = Limits(size=0.01, particles=2, new_tokens=3)
+    info = TextService(vgf.load(text_run), read_config(text_run), limits, 0.0, "run").info()
+    assert (info["budget"]["size"], info["particles"], info["max_tokens"]) == (0.01, 2, 3)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ class Batcher:
             any of them any more.
         most: rows of a call.
         window: seconds to wait for company.
+        seconds: a request may take, waiting included.
         waiting: rows that may wait.
     """
 
@@ -49,9 +50,10 @@ class Batcher:
         *,
         most: int,
         window: float = 0.004,
+        seconds: float = 60.0,
         waiting: int = 1024,
     ) -> None:
-        self._run, self._most, self._window, self._limit = run, most, window, waiting
+        self._run, self._most, self._window, self._seconds, self._limit = run, most, window, seconds, waiting
         self._rows: list[_Row] = []
         self._there = asyncio.Event()
         self._stopped = False
@@ -76,6 +78,7 @@ class Batcher:
 
         Raises:
             ApiError: too many rows wait already (429).
+            TimeoutError: it takes longer than ``seconds``; its rows are dropped.
             Exception: what the model raised.
         """
         if self._stopped or len(self._rows) + len(rows) > self._limit:
@@ -85,7 +88,8 @@ class Batcher:
         self._rows += mine
         self._there.set()
         try:
-            found = await asyncio.gather(*(row.answer for row in mine), return_exceptions=True)
+            async with asyncio.timeout(self._seconds):
+                found = await asyncio.gather(*(row.answer for row in mine), return_exceptions=True)
         finally:
             for row in mine:
                 row.answer.cancel()

@@ -7,7 +7,6 @@ depend on who asks at the same time. It differs from :meth:`vgf.policy.Policy.ac
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +59,7 @@ class ControlService:
 
     def __init__(self, policy: Policy, config: Config, limits: Limits, window: float) -> None:
         self.policy, self.config, self.limits = policy, config, limits
-        self.batcher = Batcher(self._decide, most=_SLOTS, window=window, waiting=limits.waiting)
+        self.batcher = Batcher(self._decide, most=_SLOTS, window=window, seconds=limits.seconds, waiting=limits.waiting)
         self.methods = self._methods()
         own = policy.method.method
         self.method = own if own in self.methods else next(iter(self.methods))  # method=all has none of its own
@@ -82,8 +81,7 @@ class ControlService:
         if not 0 <= seed < 2**63:
             raise ApiError(400, f"seed={seed} must be 0 or more and fit 63 bits", "seed")
         key = _Key(name, budget)
-        async with asyncio.timeout(self.limits.seconds):
-            found = await self.batcher.answers([(key, (row, seed, number)) for number, row in enumerate(rows)])
+        found = await self.batcher.answers([(key, (row, seed, number)) for number, row in enumerate(rows)])
         several = len(asked.observations) > 0 and isinstance(asked.observations[0], list)
         answer = {field: [row[field] for row in found] if several else found[0][field] for field in found[0]}
         return json_response(answer | {"method": name, "budget": dataclasses.asdict(budget), "seed": seed})

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import sys
-import traceback
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -56,19 +54,18 @@ def json_response(content: Any, status: int = 200, headers: dict[str, str] | Non
 
 
 def as_refusal(error: Exception) -> ApiError:
-    """What went wrong, for the caller; only what nobody foresaw is printed, for whoever runs the server."""
+    """What went wrong, for the caller."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, UserError):
         return ApiError(400, " ".join(str(error).split()))
     if isinstance(error, TimeoutError):
         return ApiError(408, "the request took longer than this server allows; ask for less", code="timeout")
-    traceback.print_exception(error, file=sys.stderr)
     return ApiError(500, "the server failed; its terminal has the details")
 
 
 async def refusal(request: Request, error: Exception) -> Response:
-    """The answer to a request that failed."""
+    """The answer to a request that failed; what nobody foresaw, Starlette raises again for uvicorn to print."""
     said = as_refusal(error)
     return json_response(error_body(said), said.status, {"Retry-After": "1"} if said.status == 429 else None)
 
@@ -77,7 +74,8 @@ async def read_fields(request: Request, kind: type[F], most: int) -> F:
     """The JSON object of a request as ``kind``.
 
     Raises:
-        ApiError: not JSON (400, 415), too large (413), or a field that is unknown, missing or of the wrong type (400).
+        ApiError: broken off (400), not JSON (400, 415), too large (413), or a field that is unknown, missing or of the
+            wrong type (400).
     """
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "send the body as content-type: application/json")  # which no foreign web page can

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import traceback
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ __all__ = ["events"]
 _Told = tuple[int, Token | Completion | Exception]
 
 
-async def events(job: Job, batcher: Batcher, tokenizer: Any, seconds: float) -> AsyncIterator[str]:
+async def events(job: Job, batcher: Batcher, tokenizer: Any) -> AsyncIterator[str]:
     """The stream of a request whose texts are known token by token. An error in the midst is an event of its own."""
     told: asyncio.Queue[_Told] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -38,17 +40,20 @@ async def events(job: Job, batcher: Batcher, tokenizer: Any, seconds: float) -> 
 
     tasks = [asyncio.create_task(decode(index)) for index in range(len(job.rows))]
     try:
-        async for part in _parts(job, tokenizer, told, tasks, loop.time() + seconds):
+        async for part in _parts(job, tokenizer, told, tasks):
             yield part
     except Exception as error:
-        yield event(error_body(as_refusal(error)))
+        said = as_refusal(error)
+        if said.status == 500:  # nobody else prints it: raised on, it would break the connection off
+            traceback.print_exception(error, file=sys.stderr)
+        yield event(error_body(said))
     finally:
         for task in tasks:
             task.cancel()
 
 
 async def _parts(
-    job: Job, tokenizer: Any, told: asyncio.Queue[_Told], tasks: list[asyncio.Task[None]], deadline: float
+    job: Job, tokenizer: Any, told: asyncio.Queue[_Told], tasks: list[asyncio.Task[None]]
 ) -> AsyncIterator[str]:
     head = job.head | {"object": job.form.stream_kind} | job.own()
     texts = [Pieces(tokenizer, job.fields.stops()) for _ in job.rows]
@@ -60,8 +65,7 @@ async def _parts(
     for index in open_rows:
         yield part(index, "", None, first=True)
     while open_rows:
-        async with asyncio.timeout_at(deadline):  # around the wait alone: at a yield, others would be interrupted
-            index, news = await told.get()
+        index, news = await told.get()
         if isinstance(news, Exception):
             raise news
         if index not in open_rows:

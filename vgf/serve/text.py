@@ -8,7 +8,6 @@ other cases a stream holds each text in one piece.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import dataclasses
 import secrets
@@ -85,7 +84,9 @@ class TextService:
     ) -> None:
         self.policy, self.config, self.limits, self.name, self.adapter = policy, config, limits, name, adapter
         self.decoder = Decoder(policy)
-        self.batcher = Batcher(self.decoder, most=policy.batch, window=window, waiting=limits.waiting)
+        self.batcher = Batcher(
+            self.decoder, most=policy.batch, window=window, seconds=limits.seconds, waiting=limits.waiting
+        )
         self.tokenizer = copy.deepcopy(policy.reference.tokenizer)  # the other one belongs to the model's thread
         self.created = int(time.time())
         self.router = APIRouter()
@@ -106,8 +107,8 @@ class TextService:
             "knob": method.transport.knob,
             "budget": dataclasses.asdict(read_budget(None, method, self.limits)),
             "largest": dataclasses.asdict(self.limits.largest(method)),
-            "particles": method.transport.particles,
-            "max_tokens": self.policy.sampling.new_tokens,
+            "particles": min(method.transport.particles, self.limits.particles),
+            "max_tokens": min(self.policy.sampling.new_tokens, self.limits.new_tokens),
             "chat": bool(self.tokenizer.chat_template),
         }
 
@@ -148,10 +149,9 @@ class TextService:
     async def _answer(self, asked: TextFields, prompts: Sequence[tuple[str, Sequence[int]]], form: Form) -> Response:
         job = self._job(asked, prompts, form)
         if asked.stream and job.streams:
-            parts = events(job, self.batcher, self.tokenizer, self.limits.seconds)
+            parts = events(job, self.batcher, self.tokenizer)
             return StreamingResponse(parts, media_type="text/event-stream")
-        async with asyncio.timeout(self.limits.seconds):
-            done: list[Completion] = await self.batcher.answers(list(zip(job.keys, job.rows, strict=True)))
+        done: list[Completion] = await self.batcher.answers(list(zip(job.keys, job.rows, strict=True)))
         usage = job.usage([len(one.tokens) for one in done])
         if asked.stream:
             parts = form.in_one_go(job, done, self.tokenizer, usage)

@@ -49,6 +49,13 @@ def complaint(monkeypatch, capsys, tmp_path):
         ("preset=a_vgf/cube-sngle", "a_vgf/\\*.*'a_vgf/cube-single'"),
         ("train.steps=abc", "train.steps: .*'abc'.* int"),
         ("train.steps=-4", "train.steps=-4 is out of range"),
+        ("train.steps=null", "train.steps: it cannot be null .* int"),
+        (
+            "text.gold=null",
+            "text.gold is a group of keys; set one of them, such as text.gold.model=.*vgf explain text.gold",
+        ),
+        ("text.second=3", "text.second is a group of keys"),
+        ("text.second.modle=x", "'text.second.modle' is not a configuration key.*'text.second.model'"),
         ("seed=1.5", "seed: .*1.5.* int"),
         ("budget.size=-1", "budget.size=-1"),
         ("budget.size=nan", "budget.size=nan"),

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from importlib import resources
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
@@ -98,13 +98,13 @@ def torch_out_of_memory() -> type[BaseException]:
 
 
 def config_keys(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every dotted key of the configuration with the name of its type."""
+    """Yield every dotted key of the configuration with the name of its type, groups before their keys."""
     hints = get_type_hints(schema)
     for f in fields(schema):
         kind = hints[f.name]
         yield f"{prefix}{f.name}", getattr(kind, "__name__", str(kind)) if not hasattr(kind, "__args__") else str(kind)
-        if is_dataclass(kind):
-            yield from config_keys(kind, f"{prefix}{f.name}.")  # type: ignore[arg-type]
+        for group in filter(is_dataclass, (kind, *get_args(kind))):  # one that may be null is a union
+            yield from config_keys(group, f"{prefix}{f.name}.")  # type: ignore[arg-type]
 
 
 def _missing_group_option(error: MissingConfigException) -> str:
@@ -147,8 +147,11 @@ def _bad_override(error: BaseException) -> str:
     first = str(cause).strip().splitlines()[0]
     if isinstance(error, OverrideParseException):
         return f"{error.override!r} cannot be read; write key=value, lists as key=[a,b] without spaces"
+    if inside := [name for name in keys if name.startswith(f"{key}.")]:
+        return f"{key} is a group of keys; set one of them, such as {inside[0]}=... (vgf explain {key} lists them)"
     if key:
-        return f"{key}: {first[0].lower()}{first[1:]} ({key} is of type {keys[key]})"
+        said = "it cannot be null" if "is not Optional" in first else f"{first[0].lower()}{first[1:]}"
+        return f"{key}: {said} ({key} is of type {keys[key]})"
     return first
 
 

@@ -75,6 +75,7 @@ def test_keys_and_groups_are_explained():
     assert all(f"budget.{field}=" in explain("budget") for field in ("steps", "size", "radius", "auto"))
     assert explain("trainer=fql").startswith("trainer=fql: FQL")
     assert "one of iql, sql, sarsa, td" in explain("train.critic")
+    assert explain("gate") == explain("transport.gate")
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ def run(arguments: Sequence[str]) -> None:
 def explain(name: str) -> str:
     """Everything of that name: a key, a group of keys, and the file of a configuration group (``GROUP=NAME`` for one).
 
+    What is nothing of these may be the end of a key: ``gate`` of ``transport.gate``.
+
     Raises:
         UserError: nothing is called that.
     """
@@ -59,6 +61,7 @@ def explain(name: str) -> str:
     for where in (one for one in GROUPS if not option or one == group):
         if (option or name) in group_options(where):
             found.append(_option(where, option or name))
+    found = found or [_key(key) for key in keys() if key.name.endswith(f".{name}")]
     if not found:
         known = [key.name for key in keys()] + list(config_groups())
         known += [option for where in GROUPS for option in group_options(where)]

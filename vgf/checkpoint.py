@@ -181,10 +181,11 @@ def load_checkpoint(run_dir: Path, *, training: bool = False) -> Checkpoint:
     """
     found = _newest_sound(run_dir / "checkpoints", partial(_read, names=_FILES if training else _FILES[:1]))
     if found is None:
-        reason = "holds no checkpoint; give the directory of a run that has trained (run_dir of its config)"
         if (run_dir / "text.json").is_file():
-            reason = "is a language run; only control runs are exported or taken by init= (vgf.load opens both)"
-        raise UserError(f"{run_dir} {reason}")
+            raise UserError(f"{run_dir} is a language run; only control runs are exported or taken by init=")
+        raise UserError(
+            f"{run_dir} holds no checkpoint; give the directory of a run that has trained (run_dir of its config)"
+        )
     return found
 
 

@@ -95,9 +95,10 @@ def test_a_run_that_has_not_ended_is_not_kept(experiments: Path, parts: list[Pat
 
 def test_settings_and_paths_are_not_kept(experiments: Path, parts: list[Path]):
     (parts[0] / "e" / "s0" / "environment.txt").write_text("command: x /home/me\npython: 3\nplatform: y\ntorch: 2\n")
+    (parts[0] / "e" / "s0" / "offline.csv").write_text("step\n1\n")
     record("e", parts[0], parts[0])
     kept = experiments / "scores" / "e" / "s0"
-    assert sorted(path.name for path in kept.iterdir()) == ["environment.txt", "eval.csv"]
+    assert sorted(path.name for path in kept.iterdir()) == ["environment.txt", "eval.csv", "offline.csv"]
     assert (kept / "environment.txt").read_text() == "python: 3\ntorch: 2\n"
     assert yaml.safe_load((experiments / "e.yaml").read_text())["expected"]["versions"] == {"python": "3", "torch": "2"}
 

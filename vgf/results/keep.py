@@ -1,4 +1,4 @@
-"""Keeps the scores of runs: what measures read of them, without networks, pictures, settings and paths."""
+"""Keeps the scores of runs: what measures and notes read of them, without networks, pictures, settings and paths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vgf.results.history import finished, history, merge
 __all__ = ["VERSIONS", "keep"]
 
 VERSIONS = ("python", "torch", "numpy", "mujoco", "gymnasium", "ogbench")
-_FILES = ("eval.csv", "text.json", "auto_budget.json")
+_FILES = ("eval.csv", "offline.csv", "text.json", "auto_budget.json")
 
 
 def keep(runs: Sequence[OneRun], folder: Path, kept: Path) -> set[str]:

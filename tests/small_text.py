@@ -12,6 +12,7 @@ import torch
 from vgf.config import Config
 from vgf.language.loading import open_reference
 from vgf.language.problem import TextProblem
+from vgf.language.reference import Reference
 from vgf.language.scorers import Scorer
 from vgf.methods import load_method
 
@@ -74,3 +75,11 @@ def text_problem(config: Config, function: Callable[..., list[float]] = count_go
         reward_path=None,
         facts={},
     )
+
+
+def logits(reference: Reference) -> torch.Tensor:
+    """Of two prompts of unlike lengths: [2, T, V]."""
+    prompts = reference.prompts(["a film was", "it"])
+    with torch.no_grad():
+        found: torch.Tensor = reference.model(input_ids=prompts.ids, attention_mask=prompts.mask.long()).logits
+    return found

@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from small_text import CPU, save_model, text_config, text_problem
+from small_text import CPU, logits, save_model, text_config, text_problem
 
 from vgf.config import Config
 from vgf.errors import UserError
-from vgf.language.adapters import adapted_reference, adapter_facts, adapter_path, round_folder, save_adapter
-from vgf.language.decoding import Sampling, decode
+from vgf.language.adapters import adapted_reference, adapter_path, round_folder
 from vgf.language.loading import load_heads, open_reference
 from vgf.language.policy import TextPolicy
 from vgf.language.reference import Reference
@@ -44,13 +42,6 @@ def _train(config: Config, run: RunDirectory) -> list[dict[str, Any]]:
     trainer.train(config, text_problem(config), run, CPU)
     rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     return [row for row in rows if f"{config.trainer}/kl" in row]
-
-
-def _logits(reference: Reference) -> torch.Tensor:
-    prompts = reference.prompts(["a film was", "it"])
-    with torch.no_grad():
-        logits: torch.Tensor = reference.model(input_ids=prompts.ids, attention_mask=prompts.mask.long()).logits
-    return logits
 
 
 @pytest.mark.parametrize(("law", "known"), [({"temperature": 0.5}, True), ({"top_p": 0.9}, False)])
@@ -81,9 +72,9 @@ def test_a_learnable_reward_is_learnt(tmp_path: Path, model: Path, trainer: str,
     assert before[f"{trainer}/kl"] == pytest.approx(0, abs=1e-4)
     assert after[f"{trainer}/kl"] > 0.05
     adapted, plain = adapted_reference(config, adapter_path(run.path), CPU), open_reference(config, CPU)
-    assert not torch.allclose(_logits(adapted), _logits(plain), atol=0.1)
+    assert not torch.allclose(logits(adapted), logits(plain), atol=0.1)
     alone = peft.PeftModel.from_pretrained(open_reference(config, CPU).model, adapter_path(run.path))
-    assert torch.allclose(_logits(Reference(alone.merge_and_unload(), plain.tokenizer)), _logits(adapted), atol=1e-5)
+    assert torch.allclose(logits(Reference(alone.merge_and_unload(), plain.tokenizer)), logits(adapted), atol=1e-5)
     assert not (run.path / "trainer").exists(), "no scratch files are left"
 
 
@@ -132,57 +123,6 @@ def test_a_round_takes_the_next_prompts_and_begins_again_after_the_last() -> Non
     rounds = ["".join(distill._prompts_of_round(prompts, 2, number)) for number in (1, 2, 3)]
     assert rounds == ["ab", "cd", "ea"]
     assert sorted(distill._prompts_of_round(prompts, 9, 2)) == prompts, "each at most once a round"
-
-
-def test_an_adapter_of_zeros_is_the_reference(tmp_path: Path, model: Path) -> None:
-    for dtype in ("float32", "bfloat16"):
-        config = text_config(model)
-        config.text.dtype = dtype
-        plain = open_reference(config, CPU)
-        fresh = peft.get_peft_model(open_reference(config, CPU).model, lora.lora_config(config))
-        save_adapter(tmp_path / dtype, fresh, {"some": [1]})
-        adapted = adapted_reference(config, tmp_path / dtype, CPU)
-        assert torch.equal(_logits(adapted), _logits(plain))
-        pair = [decode(r, r.prompts(["a film was", "it"]), 3, Sampling(5), 0) for r in (adapted, plain)]
-        assert torch.equal(pair[0].tokens, pair[1].tokens)
-        assert adapter_facts(tmp_path / dtype) == {"some": [1]}
-
-
-def test_the_sum_of_weights_and_adapter_is_rounded_once(tmp_path: Path, model: Path) -> None:
-    config = text_config(model)
-    exact = open_reference(config, CPU).model
-    changed = peft.get_peft_model(open_reference(config, CPU).model, lora.lora_config(config))
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for name, weight in changed.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=1e-4)
-    save_adapter(tmp_path, changed, {})
-    wanted = changed.merge_and_unload()
-    config.text.dtype = "bfloat16"
-    trained = adapted_reference(config, tmp_path, CPU).model
-    config.text.adapter = str(tmp_path)
-    given = open_reference(config, CPU).model
-    name = "model.layers.0.mlp.up_proj.weight"
-    assert not torch.equal(wanted.get_parameter(name), exact.get_parameter(name))
-    for found in (trained, given):
-        assert torch.equal(found.get_parameter(name), wanted.get_parameter(name).bfloat16())
-
-
-def test_an_adapter_that_does_not_fit_is_one_line(tmp_path: Path, model: Path) -> None:
-    config = text_config(model)
-    changed = peft.get_peft_model(open_reference(config, CPU).model, lora.lora_config(config))
-    save_adapter(tmp_path, changed, {})
-    file = tmp_path / "adapter_model.safetensors"
-    wider = {name: torch.cat([weight, weight], -1) for name, weight in load_file(file).items()}
-    save_file(wider, file, {"format": "pt"})
-    with pytest.raises(UserError, match=r"cannot be put on .*: size mismatch for \S+lora_A") as trained:
-        adapted_reference(config, tmp_path, CPU)
-    config.text.adapter = str(tmp_path)
-    with pytest.raises(UserError) as given:
-        open_reference(config, CPU)
-    assert str(given.value) == str(trained.value)
-    assert "\n" not in str(given.value)
 
 
 def test_finished_rounds_are_not_trained_again_and_further_ones_go_on(

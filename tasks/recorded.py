@@ -54,7 +54,7 @@ def make_flat(env_id: str, keys: Sequence[str] = DICT_KEYS, **settings: Any) -> 
         environment = gymnasium.wrappers.FlattenObservation(chosen)
     for what, space in (("observations", environment.observation_space), ("actions", environment.action_space)):
         if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-            kind = "discrete actions" if isinstance(space, gymnasium.spaces.Discrete) else f"{what} of {space}"
+            kind = f"discrete {what}" if isinstance(space, gymnasium.spaces.Discrete) else f"{what} of {space}"
             raise UserError(f"env={env_id}: {kind} are not supported; they should be vectors, a Box of one dimension")
     return environment
 

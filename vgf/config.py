@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from vgf.cores import cores
 from vgf.language.settings import TextConfig
 
 __all__ = [
@@ -55,7 +56,7 @@ class DataConfig:
     memory_gb: float | None = None  # shards: resident at a time; null: 1 on a CPU, half of a GPU's free memory
     swap_every: int = 1000  # shards: updates between swaps of one
     sha256: str | None = None  # of the training file that is downloaded, or of data.path, when you know it
-    processes: int = field(default_factory=lambda: os.cpu_count() or 1)  # that generate episodes
+    processes: int = field(default_factory=lambda: len(cores()))  # that generate episodes
 
 
 @dataclass
@@ -175,7 +176,7 @@ class EvalConfig:
     seed: int = 0  # of environments and particle noise: the same for every method and budget
     baselines: list[str] = field(default_factory=lambda: ["best_of_n"])  # methods at their own budget, or METHOD@BUDGET
     environments: int = 10  # slots played side by side; scores depend on this number, not on processes
-    processes: int = field(default_factory=lambda: os.cpu_count() or 1)  # that step environments
+    processes: int = field(default_factory=lambda: len(cores()))  # that step environments
     videos: int = 1  # episodes shown as GIFs, moved and unmoved, where frames can be drawn; 0: none
 
 

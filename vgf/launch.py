@@ -31,6 +31,7 @@ from vgf.commands import dispatch
 from vgf.complaints import group_options, one_line_errors, told_errors
 from vgf.compose import settled, with_own_preset
 from vgf.config import Config
+from vgf.cores import cores
 from vgf.errors import UserError, did_you_mean
 from vgf.language.ranks import is_first
 from vgf.methods import ALL
@@ -126,7 +127,7 @@ def launch(composed: DictConfig, given: list[str]) -> None:
             holding.callback(run.trackers.finish)
         if hasattr(task, "solve"):  # a domain with data, evaluation and report of its own: text
             set_side_threads(1)
-            torch.set_num_threads(config.threads or os.cpu_count() or 1)
+            torch.set_num_threads(config.threads or len(cores()))
             task.solve(config, runs[0], trainer, device)
             return
         if config.mode == "train":

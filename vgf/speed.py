@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import platform
 import sys
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from vgf.config import Config
+from vgf.cores import cores
 from vgf.errors import UserError, did_you_mean
 from vgf.side_by_side import set_side_threads
 
@@ -27,7 +27,6 @@ __all__ = [
     "Recorder",
     "choose",
     "compiled",
-    "cores",
     "pick_device",
     "precision_context",
     "processor",
@@ -53,11 +52,6 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda, but torch sees no CUDA device here; use device=cpu or device=auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def cores() -> list[int]:
-    """Numbers of the cores this process may run on."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def processor() -> str:

@@ -18,10 +18,10 @@ from vgf.bench.item import Item, Row
 from vgf.bench.problems import Case, trainer
 from vgf.bench.timing import Side, Speed, Steps, race
 from vgf.config import Config
+from vgf.cores import cores
 from vgf.environments import EnvironmentPool, Outcome
 from vgf.methods import load_method
 from vgf.policy import Policy
-from vgf.speed import cores
 from vgf.tasks.ogbench import environment_factory
 
 __all__ = ["evaluate"]

@@ -20,9 +20,10 @@ from typing import Any
 import torch
 
 from vgf.bench.references import folder
+from vgf.cores import cores
 from vgf.errors import UserError
 from vgf.files import atomic_write_text, locked
-from vgf.speed import cores, processor
+from vgf.speed import processor
 
 __all__ = ["machine", "stamped", "table", "write"]
 

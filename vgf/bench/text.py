@@ -17,12 +17,12 @@ import torch
 
 from vgf.bench.item import Item, Row
 from vgf.bench.timing import Side, Speed, Steps, race
+from vgf.cores import cores
 from vgf.language.decoding import Sampling, decode
 from vgf.language.heads import ValueHeads
 from vgf.language.hidden import hidden
 from vgf.language.models import DEFAULT_MODEL, load_reference
 from vgf.language.reference import Prompts, Reference
-from vgf.speed import cores
 from vgf.transport import Budget
 
 __all__ = ["text"]

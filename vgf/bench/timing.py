@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
+from vgf.cores import cores
 from vgf.errors import UserError
 from vgf.inherited import inherited
-from vgf.speed import cores
 
 __all__ = ["Race", "Side", "Speed", "Times", "race"]
 

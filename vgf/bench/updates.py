@@ -20,7 +20,8 @@ from vgf.bench.problems import ACTION, OBSERVATION, Case, columns, made_up, oper
 from vgf.bench.references import folder, missing_jax, reference
 from vgf.bench.roofs import measure_roofs
 from vgf.bench.timing import Race, Side, Speed, Steps, race
-from vgf.speed import cores, use_cores
+from vgf.cores import cores
+from vgf.speed import use_cores
 
 __all__ = ["ours", "ours_vs_eager", "plain", "qgf_update", "vgf_update"]
 

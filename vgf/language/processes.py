@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import queue
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from vgf.config import Config
+from vgf.cores import cores
 from vgf.errors import UserError
 from vgf.language.hub import first_line, quietly
 
@@ -27,7 +27,7 @@ def useful_processes(config: Config, device: torch.device, jobs: int) -> int:
     """One a core, as far as there are jobs; one on a GPU, and where ``threads`` says how cores are used."""
     if device.type != "cpu" or config.threads is not None:
         return 1
-    return max(1, min(config.eval.processes, os.cpu_count() or 1, jobs))
+    return max(1, min(config.eval.processes, len(cores()), jobs))
 
 
 def share_out(

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vgf.cores import cores
 from vgf.files import atomic_write_text
 from vgf.results.grid import OneRun
-from vgf.speed import cores, processor
+from vgf.speed import processor
 
 __all__ = ["Attempt", "add", "finished", "history", "machine", "merge", "that_counts"]
 

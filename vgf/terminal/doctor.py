@@ -20,6 +20,7 @@ import torch
 
 from vgf.commands import Parser
 from vgf.config import Config
+from vgf.cores import cores
 from vgf.rendering import NO_RENDERING, rendering_backend
 from vgf.rundir import PACKAGES
 from vgf.terminal.help import columns
@@ -79,7 +80,7 @@ def _extras() -> Iterator[tuple[str, str]]:
 
 
 def _devices() -> Iterator[tuple[str, str]]:
-    yield "CPU", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads; {_cpu_speed()}"
+    yield "CPU", f"{len(cores())} cores, torch uses {torch.get_num_threads()} threads; {_cpu_speed()}"
     if not torch.cuda.is_available():
         yield "CUDA", "none that torch sees; runs use the CPU"
     for number in range(torch.cuda.device_count()):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vgf import UserError
+from vgf.data import chunks, store
 from vgf.data.chunks import chunk_batch
 from vgf.data.store import TransitionStore
 
@@ -84,6 +85,21 @@ def test_the_store_deals_out_what_chunk_batch_makes(seed, lengths, chunk, more):
     np.testing.assert_array_equal(batch.actions, out["actions"][:, :chunk].reshape(len(idx), -1))
     np.testing.assert_array_equal(batch.valid, out["valid"][:, chunk - 1])
     np.testing.assert_array_equal(batch.valid_actions, np.repeat(out["valid"][:, :chunk], 2, axis=1))
+
+
+def test_a_store_is_made_block_by_block_of_its_rows(monkeypatch):
+    """Where episodes end is looked for once: for every block again, it would take time that grows with the square."""
+    data, asked = random_data(0, [5, 4, 6]), []
+    options = {"chunk": 2, "n_step": 3, "discount": 0.9}
+    whole = TransitionStore(data, **options)
+    find = chunks.last_row_of_episode
+    for module in (chunks, store):
+        monkeypatch.setattr(module, "last_row_of_episode", lambda terminals: asked.append(1) or find(terminals))
+    monkeypatch.setattr(store, "_ROWS_AT_ONCE", 4)
+    in_blocks = TransitionStore(data, **options)
+    assert len(asked) == 1
+    for name in ("returns", "discounts", "valid", "bootstrap_row"):
+        assert torch.equal(getattr(in_blocks, name), getattr(whole, name))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["chunk_batch", "last_row_of_episode"]
+__all__ = ["chunk_batch", "last_row_of_episode", "running_sums"]
 
 
 def last_row_of_episode(terminals: np.ndarray) -> np.ndarray:
@@ -42,16 +42,35 @@ def chunk_batch(data: Mapping[str, np.ndarray], idx: np.ndarray, length: int, di
         episode: so the authors' code has it, see :class:`vgf.data.store.TransitionStore`.
     """
     idx = np.asarray(idx)
+    last = last_row_of_episode(data["terminals"])[idx]
     rows = idx[:, None] + np.arange(length)  # [B, length]
-    inside = np.minimum(rows, last_row_of_episode(data["terminals"])[idx][:, None])
-    valid = (rows == inside).astype(np.float32)
-    discounts = np.float32(discount) ** np.arange(length, dtype=np.float32)
+    inside = np.minimum(rows, last[:, None])
     return {
         "observations": data["observations"][idx],
         "actions": data["actions"][np.minimum(rows, len(data["actions"]) - 1)],
+        **running_sums(data, idx, last, length, discount),
+        "terminals": np.maximum.accumulate(data["terminals"][inside], axis=1),
+        "next_observations": data["next_observations"][inside],
+    }
+
+
+def running_sums(
+    data: Mapping[str, np.ndarray], idx: np.ndarray, last: np.ndarray, length: int, discount: float
+) -> dict[str, np.ndarray]:
+    """The rewards, masks and valid of :func:`chunk_batch`, for callers that know where episodes end.
+
+    Args:
+        data: of which rewards and masks [M] are read.
+        idx: starting rows [B].
+        last: the last row of the episode of each [B].
+        length, discount: as there.
+    """
+    rows = idx[:, None] + np.arange(length)  # [B, length]
+    inside = np.minimum(rows, last[:, None])
+    valid = (rows == inside).astype(np.float32)
+    discounts = np.float32(discount) ** np.arange(length, dtype=np.float32)
+    return {
         "rewards": np.cumsum(discounts * valid * data["rewards"][inside], axis=1),
         "masks": np.minimum.accumulate(data["masks"][inside], axis=1),
-        "terminals": np.maximum.accumulate(data["terminals"][inside], axis=1),
         "valid": valid,
-        "next_observations": data["next_observations"][inside],
     }

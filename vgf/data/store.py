@@ -1,7 +1,7 @@
 """A store of transitions in memory (on any device) that deals out training batches.
 
 What does not change from batch to batch (n-step returns, bootstrap rows, masks) is computed once
-when the store is made, by :func:`vgf.data.chunks.chunk_batch`, so a batch is a few gathers.
+when the store is made, by :func:`vgf.data.chunks.running_sums`, so a batch is a few gathers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vgf.data.chunks import chunk_batch, last_row_of_episode
+from vgf.data.chunks import last_row_of_episode, running_sums
 from vgf.errors import UserError
 
 __all__ = ["Batch", "Store", "TransitionStore"]
@@ -126,10 +126,7 @@ class TransitionStore:
         columns: dict[str, list[np.ndarray]] = {k: [] for k in ("returns", "discounts", "steps", "valid")}
         for begin in range(0, self.rows, _ROWS_AT_ONCE):
             idx = np.arange(begin, min(begin + _ROWS_AT_ONCE, self.rows))
-            slim = {
-                k: v if k in ("rewards", "masks", "terminals") else v[:, :0] for k, v in data.items() if k in _COLUMNS
-            }
-            out = chunk_batch(slim, idx, n_step, discount)
+            out = running_sums(data, idx, ends[idx], n_step, discount)
             steps = out["valid"].sum(1)
             stop = _first_true_end(out["masks"]) if beyond_chunk else -1
             columns["returns"].append(out["rewards"][np.arange(len(idx)), stop])
@@ -188,6 +185,3 @@ def _first_true_end(masks: np.ndarray) -> np.ndarray:
     """Where rows of masks [B, n] are first 0; n - 1 for rows that nowhere are: [B] int64."""
     ended = masks == 0
     return np.where(ended.any(axis=1), ended.argmax(axis=1), masks.shape[1] - 1)
-
-
-_COLUMNS = ("observations", "actions", "rewards", "masks", "terminals", "next_observations")

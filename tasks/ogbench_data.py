@@ -235,8 +235,18 @@ def _official_in_cache(request: _Request) -> Resolved | None:
         train = folder / f"{request.dataset}-v0.npz"
         if train.is_file():
             check_sha256(train, request.sha256)
-            return _pair(train, "official", request)
+            found = _pair(train, "official", request)
+            return found if found.validation else replace(found, validation=_fetched_later(request))
     return None
+
+
+def _fetched_later(request: _Request) -> Path | None:
+    """The official validation file, which a download that was broken off leaves missing; None where it stays so."""
+    try:
+        return download(f"{request.dataset}-v0-val.npz", request.mirrors, request.folder / "ogbench")
+    except UserError as error:  # no mirror has it, or the folder cannot be written
+        print(f"{error}; going on without held-out episodes", file=sys.stderr)
+        return None
 
 
 def _generated_in_cache(request: _Request) -> Resolved | None:

@@ -167,6 +167,23 @@ def test_cache_prefers_official_files(tmp_path: Path) -> None:
     assert files(ask(tmp_path, source="generate")) == generated
 
 
+@pytest.mark.parametrize("source", ["auto", "download"])
+def test_an_official_file_whose_download_was_broken_off_gets_its_validation_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], source: str
+) -> None:
+    """``ogbench`` itself fetches the training file first."""
+    package = tmp_path / "home" / ".ogbench" / "data" / f"{MAZE}-v0.npz"
+    touch(package, tmp_path / "mirror" / f"{MAZE}-v0-val.npz")
+    assert ask(tmp_path, source=source) == Resolved(package, None, "official")
+    said = capfd.readouterr().err
+    assert f"{MAZE}-v0-val.npz could not be downloaded: {NOWHERE}: Connection refused; going on without held" in said
+    fetched = tmp_path / "ogbench" / f"{MAZE}-v0-val.npz"
+    mirrors = [(tmp_path / "mirror").as_uri()]
+    for mirror in (mirrors, [NOWHERE]):  # the second time it is there
+        assert ask(tmp_path, source=source, mirrors=mirror) == Resolved(package, fetched, "official")
+    assert "going on without" not in capfd.readouterr().err
+
+
 def without_manifest(train: Path) -> None:
     train.with_suffix(".json").unlink()
 

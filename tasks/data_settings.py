@@ -8,16 +8,17 @@ from pathlib import Path
 
 from vgf.config import DataConfig
 from vgf.data.formats.minari import is_minari_id
+from vgf.data.shard_reader import MANIFEST
 from vgf.errors import UserError
 from vgf.files import file_sha256
 
 __all__ = ["READ", "check_sha256", "check_source", "require_read"]
 
-_BY_ALL = ("folder", "processes", "seed", "transitions", "memory_gb", "swap_every")  # where unused, they change nothing
+_BY_ALL = ("folder", "processes", "seed", "transitions")  # where unused, they change nothing
 _OGBENCH = ("source", "path", "mirrors", "sha256")
 _RECORDED = ("source", "path", "sha256", "columns", "held_out")
 READ = {
-    "ogbench": _OGBENCH,
+    "ogbench": (*_OGBENCH, "memory_gb", "swap_every"),
     "ogbench_goals": _OGBENCH,
     "custom": (*_RECORDED, "action_low", "action_high"),
     "mujoco": (*_RECORDED, "rewards", "sac"),
@@ -26,6 +27,8 @@ READ = {
 
 def require_read(task: str, data: DataConfig) -> None:
     """Raise a UserError for a setting that the task does not read and that is not its default; or two that disagree.
+
+    So too for a folder of shards, which ``task=ogbench`` alone reads.
 
     Args:
         task: one of ``READ``.
@@ -37,6 +40,20 @@ def require_read(task: str, data: DataConfig) -> None:
             tasks = " and ".join(f"task={name}" for name, keys in READ.items() if key in keys)
             raise UserError(f"data.{key} says nothing to task={task}: it belongs to {tasks}; leave it out")
     check_source(data)
+    if task == "mujoco":
+        collected = data.source == "generate" or (data.source == "auto" and not data.path)
+        if collected and data.columns:
+            raise UserError(
+                "data.columns says nothing to data that SAC collects here: it belongs to data.path and "
+                "data.source=download; leave it out"
+            )
+        if not collected and data.sac != usual.sac:
+            raise UserError("data.sac says nothing to data that are there: SAC collects none for them; leave it out")
+    if task != "ogbench" and data.path and os.path.isfile(os.path.join(os.path.expanduser(data.path), MANIFEST)):
+        raise UserError(
+            f"data.path={data.path} is a folder of shards, which task=ogbench reads and task={task} does not; name the "
+            "file they were written from"
+        )
 
 
 def check_source(data: DataConfig) -> None:

@@ -33,9 +33,12 @@ def test_every_key_is_read_by_a_task_or_goes_with_all() -> None:
     ("task", "refused"),
     [
         ("ogbench", {"columns", "held_out", "action_low", "action_high", "rewards", "sac"}),
-        ("ogbench_goals", {"columns", "held_out", "action_low", "action_high", "rewards", "sac"}),
-        ("custom", {"mirrors", "rewards", "sac"}),
-        ("mujoco", {"mirrors", "action_low", "action_high"}),
+        (
+            "ogbench_goals",
+            {"columns", "held_out", "action_low", "action_high", "rewards", "sac", "memory_gb", "swap_every"},
+        ),
+        ("custom", {"mirrors", "rewards", "sac", "memory_gb", "swap_every"}),
+        ("mujoco", {"mirrors", "action_low", "action_high", "memory_gb", "swap_every"}),
     ],
 )
 def test_what_a_task_does_not_read_is_refused(task: str, refused: set[str]) -> None:
@@ -44,6 +47,8 @@ def test_what_a_task_does_not_read_is_refused(task: str, refused: set[str]) -> N
     for key, value in OTHER.items():
         config = Config(task=task, env=envs.get(task), data=DataConfig(**{key: value}))
         if key not in refused:
+            if (task, key) == ("mujoco", "columns"):  # of files
+                config.data.path = "x.hdf5"
             require_read(task, config.data)
             continue
         with pytest.raises(
@@ -56,6 +61,36 @@ def test_what_a_task_does_not_read_is_refused(task: str, refused: set[str]) -> N
 def test_the_tasks_that_read_a_key_are_named() -> None:
     with pytest.raises(UserError, match="it belongs to task=custom and task=mujoco; leave it out"):
         require_read("ogbench", DataConfig(held_out=0.3))
+
+
+@pytest.mark.parametrize(
+    ("of", "refused"),
+    [
+        ({"path": "x.hdf5"}, "sac"),
+        ({"source": "path"}, "sac"),
+        ({"source": "download"}, "sac"),
+        ({}, "columns"),
+        ({"source": "generate"}, "columns"),
+    ],
+)
+def test_mujoco_reads_settings_of_sac_or_of_files(of: dict[str, str], refused: str) -> None:
+    for key in ("sac", "columns"):
+        data = DataConfig(**{**of, key: OTHER[key]})
+        if key != refused:
+            require_read("mujoco", data)
+            continue
+        with pytest.raises(UserError, match=f"^data.{key} says nothing to data that .*; leave it out"):
+            require_read("mujoco", data)
+
+
+@pytest.mark.parametrize("task", READ)
+def test_shards_are_for_one_task(task: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").touch()
+    data = DataConfig(path=str(tmp_path))
+    if task == "ogbench":
+        return require_read(task, data)
+    with pytest.raises(UserError, match=f"is a folder of shards, which task=ogbench reads and task={task} does not"):
+        require_read(task, data)
 
 
 def test_checksums(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vgf.checkpoint import load_checkpoint, save_checkpoint, written_by
+from vgf.data.fingerprint import require_same_data
 from vgf.data.sharded_store import require_residency, residency
 from vgf.errors import UserError
 from vgf.nets import NetSizes
@@ -53,11 +54,12 @@ def restore(trainer: Trainer, run_dir: Path) -> None:
     """Load the run's newest checkpoint: networks, optimiser, random streams, step.
 
     Raises:
-        UserError: no sound checkpoint; networks of another build; data that are kept in memory in another way; a
-            random stream that the checkpoint lacks, or has of another kind of device.
+        UserError: no sound checkpoint; other data than it was trained on; networks of another build; data that are kept
+            in memory in another way; a random stream that the checkpoint lacks, or has of another kind of device.
     """
     checkpoint = load_checkpoint(run_dir, training=True)
     manifest, stored = checkpoint.manifest, checkpoint.training
+    require_same_data(trainer.origin["data"], manifest, run_dir)
     _require_same_build(trainer, manifest["sizes"], str(run_dir))
     require_residency(trainer.data, manifest, run_dir)
     trainer.networks.load_state_dict(checkpoint.networks)

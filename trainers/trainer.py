@@ -21,6 +21,7 @@ from torch import Tensor
 from vgf.adam import SideBySideAdam
 from vgf.checkpoint import latest_step
 from vgf.config import Config
+from vgf.data.fingerprint import fingerprint
 from vgf.data.store import Store, TransitionStore
 from vgf.errors import UserError
 from vgf.identity import config_sha256
@@ -108,6 +109,7 @@ class Trainer:
         self.origin = {
             "config_sha256": config_sha256(config),
             "seeds": {"run": config.seed, "data": config.data.seed, "evaluation": config.eval.seed},
+            "data": fingerprint(problem),
         }
         self.extra_state: dict[str, Tensor] = {}
         self.guard = Guard(c.nonfinite)

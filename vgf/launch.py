@@ -171,7 +171,8 @@ def _train(
     first = waiting[0][0]
     problem = replace(task.prepare(first), make_environment=task.environment_factory(first))
     for _, run in waiting:
-        run.note("data", problem.origin)
+        if latest_step(run.path) is None:  # a run that goes on does so with the same data, or is refused
+            run.note("data", problem.origin)
         write_probe(run.path, problem)
         write_scale(run.path, problem.scale)
     folders = ", ".join(str(run.path) for _, run in waiting)

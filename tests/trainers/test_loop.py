@@ -12,11 +12,11 @@ import pytest
 import torch
 from small import problem, small_config
 
-from vgf import UserError
+from vgf import UserError, launch
 from vgf.config import Config
 from vgf.problem import Problem
 from vgf.rundir import RunDirectory
-from vgf.trainers import resume
+from vgf.trainers import offline, resume
 from vgf.trainers.loop import Trainer, go_on
 from vgf.trainers.offline import objective, train
 from vgf.trainers.terms import Draw
@@ -63,6 +63,37 @@ def test_interrupted_and_restored_equals_uninterrupted(tmp_path):
     assert_same(parameters(whole), parameters(second))
     draws = [draw(trainer, 4).noise for trainer in (whole, second)]
     assert torch.equal(*draws)
+
+
+def test_a_run_goes_on_with_its_own_data_only(tmp_path, monkeypatch):
+    trained(small_config(), 3).save(tmp_path)
+    with pytest.raises(UserError, match=r"other training data \(made up: 60 transitions\) than are here \(made up: 60"):
+        make(small_config(), problem(seed=1)).restore(tmp_path)
+    with pytest.raises(UserError, match=r"other held-out episodes \(none\) than are here"):
+        make(small_config(), problem(validation=True)).restore(tmp_path)
+    resume.start_from(make(small_config(), problem(seed=1)), tmp_path)  # another run with its networks: any data
+    read = resume.load_checkpoint
+
+    def of_an_early_version(run_dir, training):
+        checkpoint = read(run_dir, training=training)
+        return replace(checkpoint, manifest={k: v for k, v in checkpoint.manifest.items() if k != "data"})
+
+    monkeypatch.setattr(resume, "load_checkpoint", of_an_early_version)
+    make(small_config(), problem(seed=1)).restore(tmp_path)
+
+
+def test_a_refused_run_keeps_what_it_says_of_its_data(tmp_path):
+    class Task:
+        prepare = staticmethod(lambda config: replace(problem(seed=1), origin="from elsewhere"))
+        environment_factory = staticmethod(lambda config: problem().make_environment)
+
+    config, run = small_config(), RunDirectory(tmp_path / "run")
+    run.claim(config)
+    run.note("data", "its own")
+    trained(config, 3).save(run.path)
+    with pytest.raises(UserError, match=r"than are here \(from elsewhere: 60"):
+        launch._train([config], Task, offline, [run], CPU)
+    assert "\ndata: its own\n" in (run.path / "environment.txt").read_text()
 
 
 def test_same_seed_same_parameters_and_another_seed_others():

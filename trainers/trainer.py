@@ -85,7 +85,12 @@ class Trainer:
             problem.store or TransitionStore, chunk=c.chunk, n_step=n_step, discount=c.discount, device=device
         )
         self.data = store(problem.train)
-        self.validation = store(problem.validation) if problem.validation else None
+        try:
+            self.validation = store(problem.validation) if problem.validation else None
+        except UserError as error:  # the same settings suit the training data
+            raise UserError(
+                f"held-out episodes: {error}; or hold out others (data.seed), or more (data.held_out)"
+            ) from error
         torch.manual_seed(config.seed)
         self.networks = ActorCritic(network_sizes(config, problem, self.data.observation_size)).to(device)
         if config.train.freeze:
@@ -106,7 +111,7 @@ class Trainer:
         self.recorder = Recorder(lambda: self.update(self.data), self.streams.values()) if recorded else None
         self.last_step = config.total_steps
         self.inherited: set[str] = set()
-        self.origin = {
+        self.origin: dict[str, Any] = {
             "config_sha256": config_sha256(config),
             "seeds": {"run": config.seed, "data": config.data.seed, "evaluation": config.eval.seed},
             "data": fingerprint(problem),

@@ -261,5 +261,11 @@ def test_settings_that_do_not_suit_the_data():
     assert torch.equal(longer.returns, whole.returns)  # sums end with the episode, whatever they were asked to reach
     with pytest.raises(UserError, match=r"train.chunk=1000000000000 is longer than every"):
         make(small_config(train__chunk=10**12))
-    with pytest.raises(UserError, match=r"train.chunk=8 is longer than every episode of the data .longest: 7"):
+    short = problem(validation=True)
+    short.validation["terminals"][:] = 1
+    with pytest.raises(
+        UserError, match=r"^held-out episodes: train.chunk=2 is longer .*longest: 1 steps\); or hold out"
+    ):
+        make(small_config(), short)
+    with pytest.raises(UserError, match=r"^train.chunk=8 is longer than every episode of the data .longest: 7"):
         make(small_config(train__chunk=8))

@@ -83,6 +83,18 @@ def test_masks_decide_what_is_terminated_as_in_ogbench(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.flatnonzero(read.terminated), [2, 7])
 
 
+def test_time_limits_alone_are_cuts(tmp_path: Path) -> None:
+    cut = record([4, 1, 3], [False] * 3)
+    arrays = table(cut)
+    del arrays["terminals"]
+    path = save_npz(tmp_path / "x.npz", arrays)
+    assert_equal(read_recording(path), cut)
+    assert read_recording(path).remarks == (
+        "the file has no terminals: every episode counts as cut, none as terminated",
+    )
+    refused(path, "'timeouts' would be read as terminals and as timeouts.*leave out", {"terminals": "timeouts"})
+
+
 def test_both_flags_set_is_remarked(tmp_path: Path) -> None:
     arrays = {**table(MADE), "timeouts": MADE.ends}
     read = read_recording(save_npz(tmp_path / "x.npz", arrays))
@@ -197,7 +209,10 @@ def put(value: float, *where: int) -> Callable[[np.ndarray], np.ndarray]:
 
 BAD = {
     "no actions": (without("actions"), r"has no 'actions' \(it has "),
-    "no terminals": (without("terminals"), "has no 'terminals'"),
+    "no ends": (
+        lambda a: without("terminals")(without("timeouts")(a)),
+        r"has no 'terminals' .*terminals=NAME or timeouts=NAME or episode=NAME",
+    ),
     "nothing": (lambda arrays: {}, "has no 'observations'"),
     "near name": (lambda a: {**without("rewards")(a), "rewrads": a["rewards"]}, "Did you mean 'rewrads'"),
     "flat": (changed("observations", np.ravel), r"'observations' has shape \[60\]; it should be \[rows, size\]"),
@@ -258,7 +273,7 @@ BAD_PARQUET = {
     "gap": (lambda a: without("observations_1")(numbered(a)), "'observations_1' is missing"),
     "mixed": (lambda a: {**numbered(a), "actions_1": ["x"] * 20}, "'actions_1' is not a column of single numbers"),
     "no rows": (lambda a: {key: array[:0] for key, array in numbered(a).items()}, "'observations' is empty"),
-    "no terminals": (without("terminals"), "has no 'terminals'"),
+    "no ends": (lambda a: without("terminals")(without("timeouts")(a)), "has no 'terminals'"),
 }  # fmt: skip
 
 

@@ -106,7 +106,7 @@ def _read_episode(
     if present is None:
         raise source.complaint(f"'{name}' is an array, not the group of an episode")
     arrays = {}
-    for role, key in source.keys(present, f"'{name}'", _ROLES).items():
+    for role, key in source.keys(present, f"'{name}'", _ROLES, ("terminals",)).items():
         path = f"{name}/{key}"
         raw = _observations(source, path, keys_of, read) if role == "observations" else read(path)
         if role == "actions" and raw.shape[:1] == (0,) and raw.dtype.kind == "f":

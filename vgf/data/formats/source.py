@@ -5,7 +5,7 @@ A *role* is what a column means (``observations``, ``terminals``, ...); a *key* 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,7 @@ ROLES = {
     "episode": _Role(1, "fiuU", ("episode", "episode_id", "episode_index")),
 }
 _REQUIRED = ("observations", "actions", "rewards")
+_ENDS = ("terminals", "timeouts", "episode")  # any of them says where episodes end
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,17 @@ class Source:
             raise self.complaint(f"{what} cannot be read ({cause}); {advice}") from error
 
     def keys(
-        self, present: Collection[str], where: str = "the data set", roles: Collection[str] = tuple(ROLES)
+        self,
+        present: Collection[str],
+        where: str = "the data set",
+        roles: Collection[str] = tuple(ROLES),
+        ends: Sequence[str] = _ENDS,
     ) -> dict[str, str]:
-        """Find ``roles`` among the keys that are present: role -> key.
+        """Find ``roles`` among the keys that are present: role -> key. One of the roles ``ends`` must be among them.
 
         Raises:
-            UserError: a required or renamed column is missing; the line lists what there is.
+            UserError: a required or renamed column is missing, and the line lists what there is; or two roles are given
+                the same one.
         """
         found: dict[str, str] = {}
         for role in roles:
@@ -94,16 +100,26 @@ class Source:
             else:
                 if role in self.columns:
                     raise self._missing(role, self.columns[role], present, where)
-        for role in _REQUIRED if "episode" in found else (*_REQUIRED, "terminals"):
+        for role in _REQUIRED:
             if role not in found:
                 raise self._missing(role, role, present, where)
+        if not any(role in found for role in ends):
+            raise self._missing(ends[0], ends[0], present, where, ends)
+        for role, key in self.columns.items():
+            if twins := [other for other in found if other != role and found[other] == key]:
+                meanings = f"'{key}' would be read as {role} and as {twins[0]}, which have different meanings"
+                raise self.complaint(f"{meanings}; leave out columns {role}={key}")
         return found
 
-    def _missing(self, role: str, key: str, present: Collection[str], where: str) -> UserError:
+    def _missing(
+        self, role: str, key: str, present: Collection[str], where: str, instead: Sequence[str] = ()
+    ) -> UserError:  # fmt: skip
+        """The complaint that ``key`` is not there; ``instead``: roles any one of which will do."""
         there = sorted(present)
         shown = ", ".join(repr(name) for name in there[:_SHOWN]) + (", ..." if there[_SHOWN:] else "")
         hint = did_you_mean(key, there)
-        rename = "" if role in self.columns else f"; if it has another name, say so with columns {role}=NAME"
+        names = " or ".join(f"{name}=NAME" for name in instead or (role,))
+        rename = "" if role in self.columns else f"; if it has another name, say so with columns {names}"
         return self.complaint(f"{where} has no '{key}' (it has {shown or 'nothing'}){rename}.{hint}")
 
     def checked(self, role: str, key: str, array: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """From named columns, one row a step, to a Recording: what npz, D4RL's HDF5 and Parquet files have in common.
 
 ``terminals`` is a true end and ``timeouts`` a cut, as in D4RL; a change of ``episode`` and the last row of the file cut
-as well. Where a file has ``masks`` (0: nothing is bootstrapped beyond), ``terminals`` only says where episodes end,
-as in OGBench.
+as well. A file has at least one of the three; without ``terminals`` every episode is cut. Where a file has ``masks``
+(0: nothing is bootstrapped beyond), ``terminals`` only says where episodes end, as in OGBench.
 
 Without ``next_observations`` the following row of the episode is used, and the last row of an episode that was cut,
 which has none, is dropped; a terminated last row is kept with its own observation repeated, which nothing looks at.
@@ -44,7 +44,7 @@ def read_table(source: Source, present: Collection[str], read: Read, kind: str) 
     if "next_observations" in raw:
         _check_alike(source, keys, raw)
     terminated, ends = _ends(source, keys, arrays)
-    remarks = _clashes(arrays)
+    remarks = _remarks(arrays)
     if "next_observations" not in arrays:
         terminated, ends, dropped = _find_successors(arrays, terminated, ends)
         if not ends.size:
@@ -97,8 +97,12 @@ def _changes(source: Source, key: str, episode: np.ndarray) -> np.ndarray:
     return changes
 
 
-def _clashes(arrays: Arrays) -> list[str]:
-    if "timeouts" not in arrays or "terminals" not in arrays or "masks" in arrays:
+def _remarks(arrays: Arrays) -> list[str]:
+    if "masks" in arrays:
+        return []
+    if "terminals" not in arrays:
+        return ["the file has no terminals: every episode counts as cut, none as terminated"]
+    if "timeouts" not in arrays:
         return []
     both = np.flatnonzero(arrays["terminals"] & arrays["timeouts"])
     if not both.size:

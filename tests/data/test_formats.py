@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,12 @@ from recorded import (
     save_npz,
     save_parquet,
     table,
+    without_successors,
 )  # fmt: skip
 
 from vgf.data.formats import read_recording
 from vgf.data.store import TransitionStore
+from vgf.data.validate import inspect
 
 
 @pytest.mark.parametrize("case", WRITERS)
@@ -246,6 +249,33 @@ def test_bad_columns(tmp_path: Path, case: str, save: Callable[[Path, Arrays], P
 def test_non_finite_values_are_let_through_on_request(tmp_path: Path) -> None:
     path = save_npz(tmp_path / "x.npz", changed("observations", put(np.nan, 4, 1))(table(MADE)))
     assert np.isnan(read_recording(path, finite=False).observations).sum() == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e300])
+def test_next_observations_may_be_anything_where_the_data_terminate(tmp_path: Path, value: float) -> None:
+    """As a table shifted within its episodes has them."""
+    path = save_npz(tmp_path / "x.npz", changed("next_observations", put(value, MADE.terminated))(table(MADE)))
+    assert_equal(read_recording(path), MADE)
+    assert all(np.isfinite(array).all() for array in read_recording(path).regular().values())
+    assert not [finding for finding in inspect(read_recording(path, finite=False)) if finding.serious]
+    path = save_npz(tmp_path / "x.npz", changed("next_observations", put(value, MADE.ends))(table(MADE)))
+    refused(path, "'next_observations' holds NaN or infinity, first in row 3")
+
+
+@pytest.mark.parametrize("successors", [True, False])
+def test_reading_holds_one_column_of_the_file_beside_what_it_returns(tmp_path: Path, successors: bool) -> None:
+    made = record([100] * 20, [True, False] * 10, size=64)
+    arrays = table(made) if successors else without_successors(made)
+    arrays = {name: array.astype(np.float64) for name, array in arrays.items()}
+    path = save_npz(tmp_path / "x.npz", arrays)
+    column = arrays["observations"].nbytes
+    tracemalloc.start()
+    try:
+        read = read_recording(path)
+        assert tracemalloc.get_traced_memory()[1] < 2.3 * column  # two columns of float32 and one of float64: 2
+    finally:
+        tracemalloc.stop()
+    assert_equal(read, made)
 
 
 def test_objects_and_text_are_never_loaded(tmp_path: Path) -> None:

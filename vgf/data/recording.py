@@ -28,7 +28,7 @@ class Recording:
         observations: [M, S] float32.
         actions: [M, A] float32, in the units they were recorded in.
         rewards: [M] float32.
-        next_observations: [M, S] float32; arbitrary where ``terminated``.
+        next_observations: [M, S] float32; arbitrary where ``terminated``, but as finite as elsewhere.
         terminated: [M] bool, a true end: the value beyond it is zero. Inside an episode only where the file has
             ``masks``, as in OGBench, whose goals do not end an episode.
         ends: [M] bool, last transition of its episode, terminated or cut; always true in the last row.

@@ -11,6 +11,7 @@ which has none, is dropped; a terminated last row is kept with its own observati
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 
@@ -35,17 +36,26 @@ def read_table(source: Source, present: Collection[str], read: Read, kind: str) 
         UserError: something is missing or wrong; the line says which key and row.
     """
     keys = source.keys(present)
-    raw = {role: read(key) for role, key in keys.items()}
-    arrays = {role: source.checked(role, keys[role], array) for role, array in raw.items()}
+    arrays: Arrays = {}
+    dtypes: dict[str, np.dtype] = {}  # as in the file, whose own arrays are let go one by one
+    for role, key in keys.items():
+        raw = read(key)
+        dtypes[role] = raw.dtype
+        anything = role == "next_observations"  # may be in it where the data terminate, which is known below
+        arrays[role] = (replace(source, finite=False) if anything else source).checked(role, key, raw)
+        del raw
     for role, array in arrays.items():
         if len(array) != len(arrays["observations"]):
             rows = f"{len(array)} rows but '{keys['observations']}' has {len(arrays['observations'])}"
             raise source.complaint(f"'{keys[role]}' has {rows}; all must agree")
-    if "next_observations" in raw:
-        _check_alike(source, keys, raw)
     terminated, ends = _ends(source, keys, arrays)
     remarks = _remarks(arrays)
-    if "next_observations" not in arrays:
+    if "next_observations" in arrays:
+        _check_alike(source, keys, arrays, dtypes)
+        following = arrays["next_observations"]
+        following[terminated] = arrays["observations"][terminated]  # a value of it counts nothing, if it is a number
+        source.checked("next_observations", keys["next_observations"], following)
+    else:
         terminated, ends, dropped = _find_successors(arrays, terminated, ends)
         if not ends.size:
             raise source.complaint("every episode has one row and there are no 'next_observations': no transition left")
@@ -63,14 +73,15 @@ def read_table(source: Source, present: Collection[str], read: Read, kind: str) 
     )
 
 
-def _check_alike(source: Source, keys: dict[str, str], raw: Arrays) -> None:
-    """Observations and next observations must be of one shape and one kind of number."""
-    ours, theirs = raw["observations"], raw["next_observations"]
-    both = f"'{keys['observations']}'", f"'{keys['next_observations']}'"
-    if ours.shape != theirs.shape:
-        raise source.complaint(f"{both[0]} has shape {list(ours.shape)} but {both[1]} {list(theirs.shape)}")
-    if (ours.dtype.kind == "f") != (theirs.dtype.kind == "f"):
-        raise source.complaint(f"mixed dtypes: {both[0]} is {ours.dtype} but {both[1]} {theirs.dtype}; use float32")
+def _check_alike(source: Source, keys: dict[str, str], arrays: Arrays, dtypes: dict[str, np.dtype]) -> None:
+    """Observations and next observations must be of one shape and, in the file, of one kind of number."""
+    ours, theirs = "observations", "next_observations"
+    both = f"'{keys[ours]}'", f"'{keys[theirs]}'"
+    shapes = [list(arrays[role].shape) for role in (ours, theirs)]
+    if shapes[0] != shapes[1]:
+        raise source.complaint(f"{both[0]} has shape {shapes[0]} but {both[1]} {shapes[1]}")
+    if (dtypes[ours].kind == "f") != (dtypes[theirs].kind == "f"):
+        raise source.complaint(f"mixed dtypes: {both[0]} is {dtypes[ours]} but {both[1]} {dtypes[theirs]}; use float32")
 
 
 def _ends(source: Source, keys: dict[str, str], arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
@@ -112,11 +123,10 @@ def _remarks(arrays: Arrays) -> list[str]:
 
 def _find_successors(arrays: Arrays, terminated: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """Fill in next_observations and drop rows without one: (terminated, ends) [M'] and the number of dropped rows."""
-    observations = arrays["observations"]
-    following = np.append(observations[1:], observations[-1:], axis=0)
-    arrays["next_observations"] = np.where(ends[:, None], observations, following)
     keep = ~ends | terminated
+    following = np.arange(len(ends)) + ~ends  # the row whose observation is a row's next one
+    arrays["next_observations"] = arrays["observations"][following[keep]]
     ends = ends | ~np.append(keep[1:], True)  # the row before a dropped one is now its episode's last
-    for role in ("observations", "actions", "rewards", "next_observations"):
+    for role in ("observations", "actions", "rewards"):
         arrays[role] = arrays[role][keep]
     return terminated[keep], ends[keep], int(np.sum(~keep))

@@ -14,7 +14,7 @@ import pytest
 
 from vgf import files
 from vgf.errors import UserError
-from vgf.files import atomic_path, atomic_write_text, locked, require_space, writing
+from vgf.files import atomic_path, atomic_write_text, locked, require_space, require_writable, writing
 
 
 def test_text_arrives_in_a_folder_that_did_not_exist(tmp_path: Path) -> None:
@@ -31,6 +31,15 @@ def _write_half(target: Path, error: Exception) -> None:
         assert temporary.suffix == target.suffix
         assert temporary.parent == target.parent
         raise error
+
+
+def test_a_folder_is_made_and_tried(tmp_path: Path) -> None:
+    require_writable(tmp_path / "a" / "b")
+    require_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="a file is in the way"):
+        require_writable(tmp_path / "file")
 
 
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

@@ -159,6 +159,23 @@ def test_a_spec_that_cannot_be_written_is_found_before_anything_is_played(untrai
     assert Endless.taken == 0
 
 
+def test_a_folder_or_a_seed_that_will_not_do_is_found_before_anything_is_played(
+    untrained: Policy, tmp_path: Path
+) -> None:
+    Endless.taken = 0
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "data-v0"):
+        with pytest.raises(UserError, match=r"cannot write files to .*file.*; choose another path"):
+            collect(endless(), untrained, folder, episodes=1, most_steps=9)
+    for seed in (-1, 0.5):
+        with pytest.raises(UserError, match=f"seed={seed} must be a whole number, 0 or more"):
+            collect(endless(), untrained, tmp_path / "data-v0", episodes=1, most_steps=9, seed=seed)  # type: ignore
+        with pytest.raises(UserError, match=f"seed={seed} must be"):
+            LeRobotPolicy(untrained, seed=seed)
+    assert Endless.taken == 0
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_an_episode_without_an_end_is_given_up(untrained: Policy, tmp_path: Path) -> None:
     Endless.taken = 0
     with pytest.raises(UserError, match="episode 0 has not ended after 9 steps"):

@@ -17,6 +17,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -198,3 +199,9 @@ def evaluate(
 def episode_seed(seed: int, episode: int) -> int:
     """Environment seed of one episode, a 32-bit number."""
     return int(np.random.SeedSequence([seed, episode]).generate_state(1)[0])
+
+
+def require_seed(seed: object) -> None:
+    """Raise UserError unless noise can be drawn from ``seed``."""
+    if not isinstance(seed, Integral) or seed < 0:
+        raise UserError(f"seed={seed!r} must be a whole number, 0 or more")

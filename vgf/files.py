@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -25,7 +26,7 @@ from vgf.errors import UserError
 
 __all__ = [
     "atomic_path", "atomic_write_text", "file_sha256", "flush", "is_plain_name", "locked", "rename_over",
-    "require_space", "sweep", "writing",
+    "require_space", "require_writable", "sweep", "writing",
 ]  # fmt: skip
 
 fcntl: ModuleType | None
@@ -166,6 +167,18 @@ def require_space(folder: Path, needed: int) -> None:
         raise UserError(
             f"{folder} needs {needed / 1e6:,.1f} MB but its disk has {free / 1e6:,.1f} MB free; {_MAKE_ROOM}"
         )
+
+
+def require_writable(folder: Path) -> None:
+    """Make a folder, and a file in it that goes away at once: before work whose result would have no place to go.
+
+    Raises:
+        UserError: as :func:`writing`.
+    """
+    with writing("files", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
 
 
 @contextmanager

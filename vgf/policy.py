@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from vgf.checkpoint import load_checkpoint
 from vgf.config import MethodConfig
 from vgf.errors import UserError
-from vgf.evaluation import Decision, particle_noise
+from vgf.evaluation import Decision, particle_noise, require_seed
 from vgf.methods import configured_budget, meant, missing_extra
 from vgf.nets import ActorCritic, NetSizes
 from vgf.nets.actor_critic import trained_networks
@@ -140,8 +139,7 @@ class Policy:
             obs = np.asarray(obs, np.float32)
         except (TypeError, ValueError) as error:
             raise UserError(f"obs is not an array of numbers ({error})") from error
-        if not isinstance(seed, Integral) or seed < 0:
-            raise UserError(f"seed={seed!r} must be a whole number, 0 or more")
+        require_seed(seed)
         if not isinstance(budget, Budget | None):
             raise UserError(f"budget={budget!r} is no Budget; write Budget(size=...) or Budget(steps=...)")
         size = self.networks.sizes.observation

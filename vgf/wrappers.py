@@ -19,7 +19,8 @@ from torch import Tensor
 from vgf.data.formats.minari_writer import write_minari
 from vgf.data.recording import Recording
 from vgf.errors import UserError
-from vgf.evaluation import MOST_STEPS, episode_seed
+from vgf.evaluation import MOST_STEPS, episode_seed, require_seed
+from vgf.files import require_writable
 from vgf.policy import Policy
 from vgf.transport import Budget
 
@@ -35,7 +36,10 @@ class Predictor:
         policy: of a control run.
         budget, method: as for :meth:`vgf.policy.Policy.act`.
         action_space: of the environment, whose box actions are mapped to; None: [-1, 1].
-        seed: of the noise.
+        seed: of the noise, a whole number of 0 or more.
+
+    Raises:
+        UserError: an action space that is no bounded box of the policy's actions, or no seed.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Predictor:
         action_space: gymnasium.spaces.Space | None = None,
         seed: int = 0,
     ) -> None:
+        require_seed(seed)
         self.policy, self.budget, self.method, self.seed = policy, budget, method, seed
         self.low, self.high = _box(action_space, policy.networks.sizes.action)
         self._plans = 0
@@ -167,20 +172,22 @@ def collect(
         policy, budget, method: as for :class:`Predictor`.
         folder: of the data set; one that is there is replaced. The ``minari`` package loads it.
         episodes: how many, >= 1.
-        seed: of environment and noise.
+        seed: of environment and noise, a whole number of 0 or more.
         most_steps: of one episode; longer ones are taken to have no end.
 
     Returns:
         What was recorded, actions in the environment's units.
 
     Raises:
-        UserError: an environment without a spec that can be written or without a box, found before the first episode;
-            or one whose episode has not ended after ``most_steps``.
+        UserError: an environment without a spec that can be written or without a box, a folder that cannot be written
+            to, no seed, all found before the first episode; or one that has not ended after ``most_steps``.
     """
     if episodes < 1:
         raise UserError(f"episodes={episodes} must be 1 or more")
     spec, env_spec = _written_spec(environment)
     predictor = Predictor(policy, budget=budget, method=method, action_space=environment.action_space, seed=seed)
+    folder = Path(folder)
+    require_writable(folder)
     rows: list[tuple[Any, ...]] = []
     for episode in range(episodes):
         observation, _ = environment.reset(seed=episode_seed(seed, episode))
@@ -198,7 +205,7 @@ def collect(
     spent = policy.resolve(method).method + (f" at {budget}" if budget else "")
     recording = Recording.of_rows(rows, f"{episodes} episodes of {spec}, played by {spent}")
     write_minari(
-        Path(folder), recording, env_spec=env_spec,
+        folder, recording, env_spec=env_spec,
         metadata={"algorithm_name": "vgf", "description": recording.origin},
     )  # fmt: skip
     return recording

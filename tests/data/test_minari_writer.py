@@ -14,6 +14,7 @@ from recorded import assert_equal, record
 
 from vgf.data.formats import minari_writer, read_recording
 from vgf.data.formats.minari_writer import write_minari
+from vgf.errors import UserError
 
 
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -48,3 +49,9 @@ def test_a_failure_leaves_no_complete_data_set(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(RuntimeError):
         write_minari(tmp_path / "x-v0", record([4], [True]), env_spec="{}", metadata={})
     assert [path.name for path in (tmp_path / "x-v0" / "data").iterdir()] == ["main_data.hdf5"]  # no half file
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x-v0").write_text("mine")
+    with pytest.raises(UserError, match=r"cannot write the data set to .*x-v0: a part of the path is a file"):
+        write_minari(tmp_path / "x-v0", record([3], [True]), env_spec="{}", metadata={})

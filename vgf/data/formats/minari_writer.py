@@ -18,7 +18,7 @@ import numpy as np
 
 from vgf.data.formats.minari import MAIN_FILE
 from vgf.data.recording import Recording
-from vgf.files import atomic_path, atomic_write_text
+from vgf.files import atomic_path, atomic_write_text, writing
 
 __all__ = ["METADATA_FILE", "write_minari"]
 
@@ -40,7 +40,8 @@ def write_minari(folder: Path, recording: Recording, *, env_spec: str, metadata:
     Raises:
         UserError: the files cannot be written.
     """
-    (folder / METADATA_FILE).unlink(missing_ok=True)
+    with writing("the data set", folder):
+        (folder / METADATA_FILE).unlink(missing_ok=True)
     with atomic_path(folder / MAIN_FILE) as temporary, h5py.File(temporary, "w", track_order=True) as file:
         for number, (start, length) in enumerate(zip(recording.starts, recording.lengths, strict=True)):
             group = file.create_group(f"episode_{number}")

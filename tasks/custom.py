@@ -1,8 +1,8 @@
 """Data of your own: ``task=custom data.path=FILE [env=GYM_ID]``, in any format of :mod:`vgf.data.formats`.
 
-Actions are trained on in [-1, 1]. With an environment its action box says how the data's actions are mapped there, and
-``gymnasium.wrappers.RescaleAction`` maps them back when it is played; without one, ``data.action_low`` and
-``data.action_high`` name the box unless the data lie in [-1, 1] already.
+Actions are trained on in [-1, 1]. ``data.action_low`` and ``data.action_high`` name the box that the data were recorded
+in; without them it is the environment's, or [-1, 1] where there is none. ``gymnasium.wrappers.RescaleAction`` maps what
+is played to the environment's box, whatever the data's: stable-baselines3, for one, keeps actions in [-1, 1].
 
 Dict observations are read as :mod:`vgf.data.formats.minari` puts them side by side, in data and environment alike.
 Environments of a package are registered by importing it: ``env=gymnasium_robotics:AdroitHandDoor-v1``.
@@ -81,15 +81,17 @@ def _action_box(config: Config, recording: Recording) -> tuple[np.ndarray, np.nd
     low, high = data.action_low, data.action_high
     if (low is None) != (high is None):
         raise UserError("data.action_low and data.action_high belong together; give both or neither")
-    given = None
+    box = None
     if low is not None and high is not None:
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise UserError(f"data.action_low={low:g} must be less than data.action_high={high:g}, both finite")
-        given = low, high
-    if config.env:
-        return _box_of_environment(config.env, str(data.path), recording, given)
-    if given is not None:
-        return np.array(given[0]), np.array(given[1])
+        box = np.array(low), np.array(high)
+    if config.env:  # which the data must fit in size, whatever box is named
+        make = functools.partial(make_flat, config.env)
+        played = box_of_environment(make, config.env, str(data.path), recording)
+        box = box or played
+    if box:
+        return box
     beyond = np.abs(recording.actions).max(axis=1) - 1
     if (beyond > ROUNDING).any():
         where = recording.place(int(np.argmax(beyond > ROUNDING)))
@@ -98,15 +100,3 @@ def _action_box(config: Config, recording: Recording) -> tuple[np.ndarray, np.nd
             f"[-1, 1], first in {where}; name their box with data.action_low and data.action_high, or env=..."
         )
     return np.array(-1.0), np.array(1.0)
-
-
-def _box_of_environment(
-    env: str, path: str, recording: Recording, given: tuple[float, float] | None
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    low, high = box_of_environment(functools.partial(make_flat, env), env, path, recording)
-    if given is not None and not ((low == given[0]).all() and (high == given[1]).all()):
-        raise UserError(
-            f"data.action_low={given[0]:g} and data.action_high={given[1]:g} contradict the action box of {env}, "
-            f"[{low.min():g}, {high.max():g}]; leave them out where there is an environment"
-        )
-    return low, high

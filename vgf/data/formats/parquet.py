@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,12 @@ def read_parquet_folder(source: Source) -> Recording:
         path for path, name in inside.items() if not any(part.startswith(".") or part == "meta" for part in name.parts)
     ]
     files = sorted(kept, key=lambda path: _natural(inside[path].as_posix()))
-    training = [path for path in files if path.name.startswith("train")]
-    return _read(source, training or files, _open_parquet, "Parquet folder")
+    training = [path for path in files if path.name.startswith("train")] or files
+    recording = _read(source, training, _open_parquet, "Parquet folder")
+    if not (left := len(files) - len(training)):
+        return recording
+    remark = f"{left} files are left out: the names of {len(training)} others begin with 'train', which alone are read"
+    return replace(recording, remarks=(*recording.remarks, remark))
 
 
 def _natural(name: str) -> tuple[list[int | str], str]:

@@ -99,7 +99,7 @@ def test_plain(server: Server, tmp_path: Path) -> None:
     assert manifest == {"url": f"{server.mirror}/x.npz", "size": len(BODY), "sha256": SHA}
     assert sorted(p.name for p in path.parent.iterdir()) == ["x.npz", "x.npz.json"]
     asked = len(server.asked)
-    assert download("x.npz", [server.mirror], tmp_path / "new", sha256=SHA.upper(), size=len(BODY)) == path
+    assert download("x.npz", [server.mirror], tmp_path / "new", sha256=SHA.upper()) == path
     assert len(server.asked) == asked
 
 
@@ -160,14 +160,6 @@ def test_checksum_beside_the_file(server: Server, tmp_path: Path) -> None:
         download("x.npz", [server.mirror], tmp_path / "b")
 
 
-def test_wrong_size(server: Server, tmp_path: Path) -> None:
-    server.files["/d/bad/x.npz"] = BODY[:-1]
-    bad = f"{server.mirror}/bad"
-    assert download("x.npz", [bad, server.mirror], tmp_path / "a", size=len(BODY)).read_bytes() == BODY
-    with pytest.raises(DownloadError, match="has 262143 bytes, not the expected 262144"):
-        download("x.npz", [bad], tmp_path / "b", size=len(BODY))
-
-
 def test_first_mirror_dead(server: Server, dead: str, tmp_path: Path) -> None:
     assert download("x.npz", [dead, server.mirror], tmp_path).read_bytes() == BODY
 
@@ -213,7 +205,7 @@ def test_a_host_that_does_not_answer_is_given_up_early(tmp_path: Path, monkeypat
 def test_folder_as_mirror(tmp_path: Path) -> None:
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / "x.npz").write_bytes(BODY)
-    path = download("x.npz", [(tmp_path / "mirror").as_uri()], tmp_path, sha256=SHA, size=len(BODY))
+    path = download("x.npz", [(tmp_path / "mirror").as_uri()], tmp_path, sha256=SHA)
     assert path.read_bytes() == BODY
 
 
@@ -233,8 +225,6 @@ def test_two_at_once_fetch_it_once(server: Server, tmp_path: Path, capsys: pytes
 
 def test_what_is_there_must_be_what_is_wanted(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"mine")
-    with pytest.raises(UserError, match="has 4 bytes, not the expected 5"):
-        download("x.npz", [], tmp_path, size=5)
     with pytest.raises(UserError, match="delete it to download it again"):
         download("x.npz", [], tmp_path, sha256=SHA)
     with pytest.raises(UserError, match="64 hexadecimal digits"):

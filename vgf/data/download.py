@@ -2,7 +2,7 @@
 
 What arrives goes to ``<name>.part``, with ``<name>.part.json`` beside it that says where it comes from. A later
 try, in this run or the next, asks the same address for the rest (HTTP Range with If-Range, so that a file changed
-meanwhile starts afresh). Only a file of the right size and checksum is renamed to ``<name>``.
+meanwhile starts afresh). Only a file of the announced size and the right checksum is renamed to ``<name>``.
 
 Everything here is the standard library's ``urllib``: proxies come from the usual environment variables, and
 ``file://`` folders serve as mirrors too.
@@ -67,7 +67,6 @@ def download(
     folder: Path,
     *,
     sha256: str | None = None,
-    size: int | None = None,
     timeout: float = 20,
     progress: bool = True,
 ) -> Path:
@@ -77,7 +76,6 @@ def download(
         name: file name, the same on every mirror.
         mirrors: base addresses, tried in this order.
         sha256: checksum in hex. None: that of ``<mirror>/<name>.sha256`` where the mirror has one, else unchecked.
-        size: length in bytes. None: whatever the server announces.
         timeout: seconds without a byte after which a transfer is given up. An answer must begin within 8 seconds.
         progress: draw a bar on stderr, if that is a terminal.
 
@@ -91,16 +89,16 @@ def download(
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise UserError(f"{sha256!r} is not a SHA-256 checksum; give its 64 hexadecimal digits")
     target = folder / name
-    if _is_there(target, sha256, size):  # before the lock, so that a read-only folder will do
+    if _is_there(target, sha256):  # before the lock, so that a read-only folder will do
         return target
     with locked(target, waiting=lambda: print(f"waiting for another run to download {name}", file=sys.stderr)):
-        if _is_there(target, sha256, size):
+        if _is_there(target, sha256):
             return target
         part, reasons = _Part(target), []
         for mirror in mirrors:
             url = f"{mirror.rstrip('/')}/{name}"
             try:
-                _fetch(url, part, size, timeout, progress)
+                _fetch(url, part, timeout, progress)
                 digest = _verified(url, part, sha256, timeout)
             except _MirrorError as error:
                 if isinstance(error, _WrongFileError):
@@ -112,13 +110,11 @@ def download(
     raise DownloadError(f"{name} could not be downloaded: {'; '.join(reasons) or 'no mirror is given'}")
 
 
-def _is_there(target: Path, sha256: str | None, size: int | None) -> bool:
+def _is_there(target: Path, sha256: str | None) -> bool:
     if not target.is_file():
         return False
-    again = "delete it to download it again"
-    if size is not None and (there := target.stat().st_size) != size:
-        raise UserError(f"{target} has {there} bytes, not the expected {size}; {again}")
     if sha256 is not None and (digest := file_sha256(target)) != sha256.lower():
+        again = "delete it to download it again"
         raise UserError(f"{target} has SHA-256 {digest}, not the expected {sha256.lower()}; {again}")
     return True
 
@@ -154,12 +150,12 @@ class _Part:
         self._record.unlink(missing_ok=True)
 
 
-def _fetch(url: str, part: _Part, size: int | None, timeout: float, progress: bool) -> None:
+def _fetch(url: str, part: _Part, timeout: float, progress: bool) -> None:
     """Bring ``part`` to its full length from ``url``, asking again for as long as something comes."""
     for attempt in range(1, _ATTEMPTS + 1):
         before = part.length
         try:
-            return _fetch_once(url, part, size, timeout, progress)
+            return _fetch_once(url, part, timeout, progress)
         except _MirrorError as error:
             if error.status == _RANGE_REFUSED:  # the file there has become shorter than the part
                 part.remove()
@@ -167,7 +163,7 @@ def _fetch(url: str, part: _Part, size: int | None, timeout: float, progress: bo
                 raise
 
 
-def _fetch_once(url: str, part: _Part, size: int | None, timeout: float, progress: bool) -> None:
+def _fetch_once(url: str, part: _Part, timeout: float, progress: bool) -> None:
     """Bring ``part`` to its full length, with one request."""
     known = part.record(url)
     offset = part.length if known else 0
@@ -179,8 +175,6 @@ def _fetch_once(url: str, part: _Part, size: int | None, timeout: float, progres
             raise _MirrorError("the answer is a web page, not the file")
         resumed = known is not None and answer.status == 206
         offset, total = _extent(answer, offset if resumed else 0, part)
-        if None not in (size, total) and total != size:
-            raise _WrongFileError(f"the file there has {total} bytes, not the expected {size}")
         require_space(part.path.parent, (total or 0) - offset)
         if not resumed:
             part.path.unlink(missing_ok=True)  # before its record changes
@@ -192,8 +186,6 @@ def _fetch_once(url: str, part: _Part, size: int | None, timeout: float, progres
                 bar.update(len(block))
     if total is not None and part.length < total:
         raise _CutError(f"the connection broke after {part.length} of {total} bytes")
-    if size is not None and part.length != size:
-        raise _WrongFileError(f"the file there has {part.length} bytes, not the expected {size}")
 
 
 def _open(url: str, headers: dict[str, str], timeout: float) -> Any:

@@ -95,6 +95,8 @@ def test_a_problem_can_be_made_of_shards(tmp_path: Path) -> None:
 def test_rows_out_of_range_are_refused(tmp_path: Path) -> None:
     with pytest.raises(IndexError, match=f"column of {sum(LENGTHS)} rows"):
         shards(tmp_path / "x")["actions"][np.array([0, sum(LENGTHS)])]
+    with pytest.raises(IndexError, match="a mask chooses no rows"):
+        ShardedData(tmp_path / "x")["actions"][np.ones(sum(LENGTHS), bool)]
 
 
 def manifest_with(**changes) -> Callable[[Path], object]:

@@ -174,5 +174,8 @@ def test_info_writes_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     path = save_npz(tmp_path / "x.npz", table(MADE))
     assert main(["info", str(path), "--out", str(tmp_path / "figures" / "f.png")]) == 0
     assert matplotlib.image.imread(tmp_path / "figures" / "f.png").std() > 0.05
+    assert main(["info", str(path), "--out", str(tmp_path / "f.pdf")]) == 2
+    assert "give it a name that ends in .png" in capsys.readouterr().err
+    assert not (tmp_path / "f.pdf").exists()
     assert main(["info", str(path), "--out", str(path / "f.png")]) == 2
     assert "a file is in the way" in capsys.readouterr().err

@@ -69,6 +69,8 @@ def _check(given: argparse.Namespace) -> int:
 def _info(given: argparse.Namespace) -> int:
     from vgf.data.histograms import MOST_ACTIONS, draw_histograms
 
+    if given.out and given.out.suffix.lower() != ".png":
+        raise UserError(f"--out {given.out}: the figure is a PNG file; give it a name that ends in .png")
     recording = read_recording(given.path, _columns(given.columns), finite=False)
     name = Path(given.path).resolve().name if Path(given.path).exists() else given.path.replace("/", "-")
     target = given.out or Path(f"{name}.png")

@@ -122,7 +122,7 @@ class ShardedData(Mapping[str, Any]):
 
 @dataclass(frozen=True)
 class ShardedColumn:
-    """One column over all shards, [rows, ...]; indexing with rows or a slice reads those rows only."""
+    """One column over all shards, [rows, ...]; indexing with numbers of rows or a slice reads those rows only."""
 
     data: ShardedData
     stored: str
@@ -135,6 +135,8 @@ class ShardedColumn:
 
     def __getitem__(self, rows: int | slice | np.ndarray) -> np.ndarray:
         wanted = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows)
+        if wanted.dtype == bool:
+            raise IndexError("a mask chooses no rows here; give their numbers, np.flatnonzero(mask)")
         if wanted.size and (wanted.min() < -len(self) or wanted.max() >= len(self)):
             raise IndexError(f"row {wanted.max()} of a column of {len(self)} rows")
         flat = wanted.reshape(-1) % len(self)

@@ -5,7 +5,8 @@ as well. A file has at least one of the three; without ``terminals`` every episo
 (0: nothing is bootstrapped beyond), ``terminals`` only says where episodes end, as in OGBench.
 
 Without ``next_observations`` the following row of the episode is used, and the last row of an episode that was cut,
-which has none, is dropped; a terminated last row is kept with its own observation repeated, which nothing looks at.
+which has none, is dropped; a terminated last row is kept. Next observations of terminated rows count nothing: the row's
+own observation stands in for those that a file has (NaN, say) or lacks.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ def read_table(source: Source, present: Collection[str], read: Read, kind: str) 
     for role, key in keys.items():
         raw = read(key)
         dtypes[role] = raw.dtype
-        anything = role == "next_observations"  # may be in it where the data terminate, which is known below
-        arrays[role] = (replace(source, finite=False) if anything else source).checked(role, key, raw)
-        del raw
+        # next observations may be anything where the data terminate, which is known further down
+        judge = replace(source, finite=False) if role == "next_observations" else source
+        arrays[role] = judge.checked(role, key, raw)
+        del raw  # before the next column is read
     for role, array in arrays.items():
         if len(array) != len(arrays["observations"]):
             rows = f"{len(array)} rows but '{keys['observations']}' has {len(arrays['observations'])}"
@@ -53,7 +55,7 @@ def read_table(source: Source, present: Collection[str], read: Read, kind: str) 
     if "next_observations" in arrays:
         _check_alike(source, keys, arrays, dtypes)
         following = arrays["next_observations"]
-        following[terminated] = arrays["observations"][terminated]  # a value of it counts nothing, if it is a number
+        following[terminated] = arrays["observations"][terminated]  # what it is counts nothing, but NaN times 0 is NaN
         source.checked("next_observations", keys["next_observations"], following)
     else:
         terminated, ends, dropped = _find_successors(arrays, terminated, ends)

@@ -49,7 +49,7 @@ class DataConfig:
     )  # tried in this order for OGBench's files
     columns: dict[str, str] = field(default_factory=dict)  # task=custom, mujoco: standard name -> the file's name
     held_out: float = 0.1  # task=custom, mujoco: share of the episodes that validate
-    action_low: float | None = None  # task=custom: bounds of the data's actions, where they are not [-1, 1]
+    action_low: float | None = None  # task=custom: bounds of the data's actions; null: env's, or [-1, 1] without one
     action_high: float | None = None  # with action_low
     rewards: str = "d4rl"  # task=mujoco: d4rl (its transformations, for training alone) | raw
     sac: SACConfig = field(default_factory=SACConfig)

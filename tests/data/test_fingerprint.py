@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +57,17 @@ def test_the_same_data_are_the_same_wherever_they_lie() -> None:
 )
 def test_other_data_are_refused(other: Problem) -> None:
     manifest = {"data": fingerprint(problem())}
-    there = r"run was trained on other training data \(path: mine.npz: 1,000 transitions\) than are here \(generated: "
-    with pytest.raises(UserError, match=there) as caught:
-        require_same_data(fingerprint(replace(other, origin="generated: x.npz")), manifest, Path("run"))
+    with pytest.raises(
+        UserError, match=r"run was trained on other training data \(1,000 tran.*\) than are h"
+    ) as caught:
+        require_same_data(fingerprint(other), manifest, Path("run"))
     assert "\n" not in str(caught.value)
 
 
 def test_so_are_other_held_out_episodes() -> None:
     few = columns(1, rows=20)
     for theirs, ours in ((None, few), (few, None), (few, columns(2, rows=20))):
-        with pytest.raises(UserError, match=r"other held-out episodes \((none|path: .*: 20 tra.*)\) than are here"):
+        with pytest.raises(UserError, match=r"other held-out episodes \((none|20 tra.*)\) than are here"):
             require_same_data(
                 fingerprint(problem(held_out=ours)), {"data": fingerprint(problem(held_out=theirs))}, Path("run")
             )

@@ -25,13 +25,13 @@ _PARTS = {"train": "training data", "held_out": "held-out episodes"}
 
 
 def fingerprint(problem: Problem) -> dict[str, Any]:
-    """The origin, the number of transitions and a digest of training and held-out data, as JSON values.
+    """The number of transitions and a digest of training and held-out data, as JSON values, None of what there is not.
 
     The digest is of rewards, masks and terminals and of some rows of the rest: 0.05 seconds for a million transitions.
-    Of a folder of shards it is of some rows of all that is stored, as no shard is loaded.
+    Of a folder of shards it is of some rows of all that is stored, as no shard is loaded. Where data came from is no
+    part of it: a path says nothing on another machine, and manifests are published.
     """
-    parts = (problem.train, problem.validation)
-    return {"origin": problem.origin, **{name: _of(part) for name, part in zip(_PARTS, parts, strict=True)}}
+    return {"train": _of(problem.train), "held_out": _of(problem.validation)}
 
 
 def _of(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -52,11 +52,8 @@ def require_same_data(ours: Mapping[str, Any], manifest: Mapping[str, Any], run_
     changed = next((name for name in _PARTS if ours[name] != theirs[name]), None)
     if changed is None:
         return
-    there, here = (
-        f"{one['origin']}: {one[changed]['transitions']:,} transitions" if one[changed] else "none"
-        for one in (theirs, ours)
-    )
+    there, here = (f"{one[changed]['transitions']:,} transitions" if one[changed] else "none" for one in (theirs, ours))
     raise UserError(
-        f"{run_dir} was trained on other {_PARTS[changed]} ({there}) than are here ({here}); give it those again, or "
-        "choose another run_dir=..."
+        f"{run_dir} was trained on other {_PARTS[changed]} ({there}) than are here ({here}); its environment.txt says "
+        "where they came from: give it those again, or choose another run_dir=..."
     )

@@ -21,6 +21,10 @@ from vgf.errors import UserError
         ("trainer=fql preset=qpilots/scene train.td.size=0.7", "train.td.size=0.7 says nothing to trainer=fql"),
         ("trainer=online online.method=null method=all", "online.method=null plays the run's own method"),
         ("trainer=online online.method=null budget=auto", "online.method=null plays at the run's own budget"),
+        ("trainer=online online.steps=999", "online.start=1000 is beyond online.steps=999: no update would be made"),
+        ("train.keep_every=3000", "train.keep_every=3000 is no multiple of train.save_every=2500"),
+        ("trainer=fql train.accumulate=2 train.actor.normalize_q=true", "train.accumulate=1 is needed where Q is"),
+        ("trainer=rebrac train.accumulate=2", "train.accumulate=1 is needed where Q is"),
         ("trainer=online online.method=a_vgf", r"method=a_vgf needs a network of its own; train with net.extras=."),
     ],
 )
@@ -39,6 +43,8 @@ def test_what_training_could_only_ignore_or_fail_at_is_one_line(given, said):
         "trainer=qam train.critic=iql net.extras=[optimal]",  # V(s) is learned there as with any trainer
         "trainer=online online.method=null",
         "trainer=online budget=auto",
+        "trainer=online online.steps=1000 train.keep_every=5000",
+        "train.accumulate=2 train.actor.normalize_q=true",  # which FQL alone reads
         "train.td.rule=qpilots_u train.flow_steps=1",  # no TD target
     ],
 )

@@ -49,6 +49,7 @@ def complaint(monkeypatch, capsys, tmp_path):
         ("preset=a_vgf/cube-sngle", "a_vgf/\\*.*'a_vgf/cube-single'"),
         ("train.steps=abc", "train.steps: .*'abc'.* int"),
         ("train.steps=-4", "train.steps=-4 is out of range"),
+        ("online.steps=5000", "online.steps says nothing to trainer=offline; use trainer=online"),
         ("train.steps=null", "train.steps: it cannot be null .* int"),
         (
             "text.gold=null",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -39,46 +38,38 @@ def evaluated(run_dir: Path, rows: list[tuple[int, str, float, float]]) -> None:
     (run_dir / "eval.csv").write_text("\n".join(["step,method,budget,episode,return", *lines, ""]))
 
 
-def logged(run_dir: Path, rows: list[dict]) -> None:
-    (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
 def test_evaluations_on_the_way_are_compared_at_the_points_they_share(tmp_path):
-    logged(tmp_path, [{"step": 10, "validation/flow/loss": 0.0}])
     rows = [(10, "qgf", 0.1, 1.0), (20, "qgf", 0.1, 4.0), (20, "qgf", 0.1, 2.0), (20, "vgf", 3.0, -100.0)]
     evaluated(tmp_path, rows)
-    assert scores_of(tmp_path, [10, 20]) == {10: 1.0, 20: 3.0}
+    assert scores_of(tmp_path) == {10: 1.0, 20: 3.0}
     evaluated(tmp_path, [(10, "qgf", 0.1, 1.0), (20, "vgf", 3.0, 4.0)])
-    assert scores_of(tmp_path, [10, 20]) == {10: 0.0, 20: 0.0}  # nothing in common: the held-out losses it is
-
-
-def test_without_evaluations_the_held_out_losses_count(tmp_path):
-    assert scores_of(tmp_path, [10]) == {}
-    rows = [{"step": 5, "validation/flow/loss": 1.0, "validation/critic/loss": 2.0, "validation/critic/q_mean": 50.0}]
-    logged(tmp_path, [*rows, {"step": 10, "validation/flow/loss": 2.5, "critic/loss": 9.0}])
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('null\n{"step": 15, "validation/flow/lo')
-    assert scores_of(tmp_path, [4, 5, 9, 12]) == {5: -3.0, 9: -3.0, 12: -2.5}
+    assert scores_of(tmp_path) == {}
 
 
 @pytest.mark.parametrize("text", ["", "\0", "step,method\n1,qgf\n", "step,method,budget,return\nx,qgf,0,1\n"])
 def test_a_strange_table_is_no_score(tmp_path, text):
     (tmp_path / "eval.csv").write_text(text)
-    assert scores_of(tmp_path, [1]) == {}
+    assert scores_of(tmp_path) == {}
 
 
 def test_checkpoints_of_a_run_are_rotated(tmp_path):
-    losses = {10: 5.0, 20: 1.0, 30: 4.0, 40: 3.0, 50: 2.0, 60: 9.0}
+    returns = {10: 5.0, 20: 9.0, 30: 6.0, 40: 7.0, 50: 8.0, 60: 1.0}
     rows = []
-    for step, loss in losses.items():
-        rows.append({"step": step, "validation/flow/loss": loss})
-        logged(tmp_path, rows)
+    for step, value in returns.items():
+        rows.append((step, "qgf", 0.1, value))
+        evaluated(tmp_path, rows)
         save_checkpoint(tmp_path, step, {"w": torch.full((1,), float(step))}, {}, {}, keep_every=30)
     folder = tmp_path / "checkpoints"
     there = sorted(int(path.name[5:]) for path in folder.glob("step-*"))
     assert there == [20, 30, 50, 60]
     assert (folder / "best").read_text() == "step-000000020\n"
     assert load_checkpoint(tmp_path).step == 60
+
+
+def test_a_run_that_was_not_played_has_no_best(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "validation/flow/loss": 1.0}\n')
+    save_checkpoint(tmp_path, 1, {"w": torch.zeros(1)}, {}, {})
+    assert not (tmp_path / "checkpoints" / "best").exists()
 
 
 def half_removed(path: Path, **_) -> None:
@@ -98,7 +89,7 @@ def test_a_rotation_that_was_broken_off_after_the_last_save_is_made_up_for(tmp_p
     run.claim(Config())
     for step in (1, 2):
         save_checkpoint(tmp_path, step, {"w": torch.zeros(1)}, {}, {})
-    logged(tmp_path, [{"step": 3, "validation/flow/loss": 1.0}])
+    evaluated(tmp_path, [(3, "qgf", 0.1, 1.0)])
     with monkeypatch.context() as patched:
         patched.setattr(f"vgf.checkpoint.{broken}", how)
         with pytest.raises(KeyboardInterrupt):
@@ -118,6 +109,6 @@ def test_the_best_moves_before_the_latest(tmp_path, monkeypatch):
     monkeypatch.setattr(
         checkpoint, "atomic_write_text", lambda path, text: (written.append(path.name), whole(path, text))
     )
-    logged(tmp_path, [{"step": 1, "validation/flow/loss": 1.0}])
+    evaluated(tmp_path, [(1, "qgf", 0.1, 1.0)])
     save_checkpoint(tmp_path, 1, {"w": torch.zeros(1)}, {}, {})
     assert written == ["best", "latest"]

@@ -47,6 +47,8 @@ def test_a_run_leaves_everything_behind(tiny_run):
     assert points == {("qgf", "0"), ("qgf", "0.1"), ("best_of_n", "0")}
     assert len(rows(tiny_run)) == 6
     assert (tiny_run / "curve.png").read_bytes().startswith(b"\x89PNG")
+    best, latest = ((tiny_run / "checkpoints" / name).read_text() for name in ("best", "latest"))
+    assert best == latest, "it was played after it was saved"
 
 
 def test_mode_eval_adds_another_method_and_trains_nothing(tiny_run, tmp_path):

@@ -152,8 +152,11 @@ def test_what_a_trainer_learns_from_makes_another_run(training, changes, other):
 def test_before_the_first_checkpoint_settings_may_still_change(tmp_path):
     run = RunDirectory(tmp_path / "run")
     run.claim(config_with())
+    for name in ("probe.npz", "scale.json", "eval.csv", "offline.csv"):
+        (run.path / name).touch()
     run.claim(config_with(train__steps=7))
     assert read_config(run.path).train.steps == 7
+    assert {path.name for path in run.path.iterdir()} == {"config.yaml", "environment.txt"}, "of the earlier settings"
 
 
 def test_resume_never_refuses_a_run_with_a_checkpoint(run):

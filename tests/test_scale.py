@@ -43,6 +43,7 @@ def test_a_run_keeps_its_scale(tmp_path: Path) -> None:
 
 
 def test_no_scale_is_no_file(tmp_path: Path) -> None:
+    write_scale(tmp_path, SCALE)
     write_scale(tmp_path, None)
     assert not list(tmp_path.iterdir())
     assert read_scale(tmp_path) is None

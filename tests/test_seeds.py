@@ -33,6 +33,7 @@ def test_seeds_count_upwards_each_with_a_directory_of_its_own():
     [
         ({"seeds": 0}, "from 1 to 100"),
         ({"seeds": 10**9}, "from 1 to 100"),
+        ({"seeds": 2, "seed": 2**32 - 1}, "leads beyond 4294967295"),
         ({"seeds": 2, "mode": "eval"}, "mode=eval"),
         ({"seeds": 2, "train": {"nonfinite": "skip"}}, "nonfinite=stop"),
     ],

@@ -79,7 +79,7 @@ def _optimal(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
 
 
 def _flow_map(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:
-    c, a, w = draw.batch.observations, draw.batch.actions, cast(FlowMap, nets.extras["flow_map"]).average
+    c, a, w = draw.batch.actor_observations, draw.batch.actions, cast(FlowMap, nets.extras["flow_map"]).average
     spare = draw.spare["flow_map"]
     eps, uniform = spare[:, :-5], torch.special.ndtr(spare[:, -5:])  # [B, D], [B, 5]
     outer, coin, s, u, gamma = uniform.split(1, dim=1)

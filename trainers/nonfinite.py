@@ -11,6 +11,9 @@ that number is not finite is the update taken apart: which tensors, which rows o
 
 ``python -m vgf.trainers.replay RUN_DIR/nonfinite/step-000000037`` makes it again. ``train.nonfinite=stop`` then ends
 the run, ``skip`` goes on with the next batch: parameters, optimiser and target networks stay as they were.
+
+Updates that are recorded (``compile=graph``) are not looked at one by one: their parameters are, where metrics are
+logged and checkpoints saved (``require_finite``), and nothing is kept for replay.
 """
 
 from __future__ import annotations

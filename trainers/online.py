@@ -170,8 +170,7 @@ class Player:
             noise = particle_noise(
                 self._seed, self._episode, self._decisions, self._policy.noise_shape(self._policy.method)
             )
-            decision = self._policy.decide(self._observation[None], noise[None], None, self._policy.method)
-            self._chosen = list(decision.actions[0])
+            self._chosen = list(self._policy.chunks(self._observation[None], noise[None], None, self._policy.method)[0])
             self._decisions += 1
         if self._play(self._chosen.pop(0)):
             self._finish()

@@ -189,12 +189,23 @@ def _check_training(config: Config) -> None:
             f"train.accumulate={train.accumulate} does not divide train.batch_size={train.batch_size}; "
             "micro-batches are of one size"
         )
-    if train.accumulate > 1 and (config.trainer == "rebrac" or train.actor.normalize_q):
+    divided = config.trainer == "rebrac" or (config.trainer == "fql" and train.actor.normalize_q)
+    if train.accumulate > 1 and divided:
         raise UserError(
             "train.accumulate=1 is needed where Q is divided by its mean size in the batch (trainer=rebrac, "
             "train.actor.normalize_q): micro-batches have other means"
         )
+    if train.keep_every and train.keep_every % train.save_every:
+        raise UserError(
+            f"train.keep_every={train.keep_every} is no multiple of train.save_every={train.save_every}, at which "
+            "checkpoints are written"
+        )
     if config.trainer == "online" and config.mode == "train":
+        if config.online.start > config.online.steps:
+            raise UserError(
+                f"online.start={config.online.start} is beyond online.steps={config.online.steps}: "
+                "no update would be made"
+            )
         _check_explorer(config)
     if config.trainer == "extras" and config.mode == "train":
         if config.init is None:

@@ -4,7 +4,7 @@
                                training.safetensors   optimiser moments, random streams, replay (to go on training)
                                manifest.json          what they are, and the sha256 of both
     checkpoints/latest                                name of the newest complete folder
-                best                                  name of the best one that is there (see vgf/rotation.py)
+                best                                  name of the best of those played (see vgf/rotation.py)
 
 A folder is filled under a temporary name, flushed to the disk, renamed; ``latest`` moves last, then older folders go
 (renamed first, so that no half of one is ever there; where a crash came before that, ``drop_old`` makes up for it).
@@ -41,7 +41,8 @@ from vgf.identity import git_revision, vgf_version
 from vgf.rotation import best_step, kept_steps, scores_of
 
 __all__ = [
-    "FORMAT", "Checkpoint", "drop_old", "latest_step", "load_checkpoint", "save_checkpoint", "settle", "written_by",
+    "FORMAT", "Checkpoint", "drop_old", "latest_step", "load_checkpoint", "point_to_best", "save_checkpoint",
+    "settle", "written_by",
 ]  # fmt: skip
 
 FORMAT = 2
@@ -120,7 +121,7 @@ def save_checkpoint(
             os.replace(target, old)
         os.replace(temporary, target)
         flush(folder)
-        _point_to_best(run_dir, step)
+        point_to_best(run_dir, step)
         atomic_write_text(folder / "latest", target.name + "\n")
         drop_old(run_dir, keep_every)
         shutil.rmtree(old, ignore_errors=True)
@@ -275,11 +276,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _point_to_best(run_dir: Path, step: int) -> None:
-    """Make ``best`` name the best checkpoint up to ``step``."""
+def point_to_best(run_dir: Path, step: int) -> None:
+    """Make ``best`` name the best checkpoint up to ``step``, where any was played (:mod:`vgf.rotation`)."""
     folder = run_dir / "checkpoints"
     there = [known for known in _steps(folder) if known <= step]
-    best = best_step(there, scores_of(run_dir, there))
+    best = best_step(there, scores_of(run_dir))
     if best is not None and _pointed(folder, "best") != best:
         atomic_write_text(folder / "best", _name(best) + "\n")
 

@@ -94,7 +94,7 @@ class ActorConfig:
     alpha: float = 10.0  # FQL: weight of the distance from the reference; ReBRAC: beta_1
     critic_alpha: float = 0.0  # ReBRAC: beta_2, the same distance in the TD target
     inverse_temperature: float = 0.1  # QAM: tau, weight of the value gradient
-    normalize_q: bool = False  # FQL: divide Q by its mean size
+    normalize_q: bool = False  # FQL: divide Q by its mean size, as ReBRAC always does
 
 
 @dataclass
@@ -123,7 +123,7 @@ class TrainConfig:
     nonfinite: str = "stop"  # stop | skip: what becomes of an update whose loss or gradient is not finite
     log_every: int = 500  # updates between lines of metrics.jsonl
     save_every: int = 2_500  # updates between checkpoints
-    keep_every: int | None = None  # checkpoints at multiples of it stay; null: the last two and the best alone
+    keep_every: int | None = None  # of save_every; checkpoints at multiples of it stay; null: the last two and the best
 
 
 @dataclass

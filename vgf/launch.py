@@ -108,6 +108,11 @@ def launch(composed: DictConfig, given: list[str]) -> None:
         print(task.demonstrate(config.seed, folder))
         return
     if config.mode == "train":
+        played = [key for key in given if key.startswith("online.")]
+        if played and config.trainer != "online":
+            raise UserError(
+                f"{played[0]} says nothing to trainer={config.trainer}; use trainer=online, or leave it out"
+            )
         _require_fit(config, task, trainer)
         if hasattr(trainer, "require_playable"):
             trainer.require_playable(config, task)

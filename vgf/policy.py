@@ -154,7 +154,7 @@ class Policy:
         noise = np.empty((len(batch), *self.noise_shape(chosen)), np.float32)
         for row in range(len(batch)):
             noise[row] = particle_noise(seed, row, 0, noise.shape[1:])
-        actions = self._chunks(self._acted(self._put(batch), self._put(noise), budget, chosen))
+        actions = self.chunks(batch, noise, budget, chosen)
         return actions if obs.ndim == 2 else actions[0]
 
     def resolve(self, method: str | MethodConfig | None) -> MethodConfig:
@@ -177,6 +177,10 @@ class Policy:
             values=self.value(states, choice.actions, method).cpu().numpy(),
             judged=self.judge(states, choice.actions).cpu().numpy(),
         )
+
+    def chunks(self, obs: np.ndarray, noise: np.ndarray, budget: Budget | None, method: MethodConfig) -> np.ndarray:
+        """The actions of :meth:`decide`, without what only measurements need: [B, H, A]."""
+        return self._chunks(self._acted(self._put(obs), self._put(noise), budget, method))
 
     def require(self, method: MethodConfig) -> None:
         """UserError unless this policy has what a method needs: trained networks, the right kind of source."""

@@ -47,6 +47,8 @@ EVAL_COLUMNS = (
 )  # fmt: skip
 
 PACKAGES = ("vgf", "torch", "numpy", "mujoco", "gymnasium", "ogbench", "safetensors", "hydra-core")
+# What is measured or played; all but metrics.jsonl, which follows the checkpoints.
+_MEASURED = ("probe.npz", "scale.json", "eval.csv", "evaluations.json", "offline.csv", "auto_budget.json")
 _RENAMED = {("transport.select", "first"): "none"}  # values that runs of earlier versions have stored
 
 
@@ -162,6 +164,8 @@ class RunDirectory:
         atomic_write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
         if not begun:  # a run that goes on keeps the command and the versions it was begun with
             atomic_write_text(self.path / "environment.txt", environment_text())
+            for name in _MEASURED:  # by an attempt that ended before its first checkpoint, maybe of other settings
+                (self.path / name).unlink(missing_ok=True)
         self._drop_metrics_after(math.inf if begun and done is None else done or 0)
 
     def _is_ours(self) -> bool:

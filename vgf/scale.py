@@ -43,7 +43,9 @@ class ScoreScale:
 
 def write_scale(run_dir: Path, scale: ScoreScale | None) -> None:
     """Keep the scale of a run; none leaves no file."""
-    if scale is not None:
+    if scale is None:
+        (run_dir / _FILE).unlink(missing_ok=True)
+    else:
         atomic_write_text(run_dir / _FILE, json.dumps(asdict(scale), indent=2) + "\n")
 
 

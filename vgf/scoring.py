@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vgf.checkpoint import point_to_best
 from vgf.config import Config, MethodConfig
 from vgf.environments import EnvironmentPool
 from vgf.errors import UserError
@@ -53,6 +54,7 @@ def score_run(
         spent = play_points(config, run, policy, points, make_environment)
         if spent.total:
             print(f"time of the evaluation: {spent}")
+        point_to_best(run.path, policy.step)
         film_episodes(config, run.path, policy, make_environment)
     states = read_probe(run.path)
     if states is not None and config.method != ALL:

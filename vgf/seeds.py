@@ -21,13 +21,16 @@ def each_seed(composed: DictConfig) -> Iterator[Config]:
     Where ``run_dir`` does not name the seed, ``-seedN`` is appended to it.
 
     Raises:
-        UserError: ``seeds`` is not from 1 to 100, not a training run's, or asked to leave out updates of single seeds.
+        UserError: ``seeds`` is not from 1 to 100, leads beyond the last seed there is, is not a training run's, or is
+            asked to leave out updates of single seeds.
     """
     count = 1 if composed.seeds is None else composed.seeds
     if not 1 <= count <= _MOST:
         raise UserError(f"seeds={count} is out of range; it must be from 1 to {_MOST}")
     if composed.seeds is not None and composed.mode != "train":
         raise UserError("seeds= trains several seeds at once; mode=eval evaluates one run, so leave it out")
+    if composed.seed + count > 2**32:
+        raise UserError(f"seed={composed.seed} seeds={count} leads beyond {2**32 - 1}, the last seed there is")
     if count > 1 and composed.train.nonfinite == "skip":
         raise UserError("train.nonfinite=skip leaves out an update of one seed; with seeds= use train.nonfinite=stop")
     for seed in range(composed.seed, composed.seed + count):

@@ -150,8 +150,9 @@ def test_policies_climb_values_whose_scale_is_held_fixed(name, loss_of):
         ("offline", CLONING["flow"].losses, {}),
         ("offline", CLONING["gaussian"].losses, {"net__reference": "gaussian"}),
         ("offline", EXTRA_LOSSES["optimal"].losses, {"net__extras": ["optimal"]}),
+        ("offline", EXTRA_LOSSES["flow_map"].losses, {"net__extras": ["flow_map"]}),
     ],
-    ids=["rebrac", "fql", "qam", "flow", "gaussian", "optimal"],
+    ids=["rebrac", "fql", "qam", "flow", "gaussian", "optimal", "flow_map"],
 )
 def test_policies_learn_under_the_goals_that_a_cloned_source_sees(name, loss_of, changes):
     """With goals the policy has its own; without, both are the same observations and the other tests' formulas hold."""

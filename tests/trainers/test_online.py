@@ -56,6 +56,13 @@ def test_the_replay_holds_what_the_environment_did():
     assert trainer.player.last_episode["online/transitions"] == rows
 
 
+def test_playing_computes_no_measurements(monkeypatch):
+    trainer = trainer_with()
+    for name in ("decide", "value", "judge"):
+        monkeypatch.setattr(trainer.policy, name, lambda *_: pytest.fail("only measurements need it"))
+    trainer.advance()
+
+
 def test_rewards_of_play_are_on_the_scale_of_the_data():
     """The critic learns from both; the return that is told stays the environment's."""
     plain = trainer_with()

@@ -32,11 +32,13 @@ from vgf.language.policy import Values
 from vgf.language.problem import TextProblem
 from vgf.language.processes import useful_processes
 from vgf.language.ranks import first_first, is_first, join, leave
+from vgf.language.reference import Reference
 from vgf.language.rows import read_texts
-from vgf.language.scorers import is_scorer, probe_reward
+from vgf.language.rules import TEXT_RULES
+from vgf.language.scorers import is_scorer, probe_reward, require_gradient
 from vgf.language.settings import RewardConfig
 from vgf.language.text import Reviews, movie_reviews, openings, split
-from vgf.methods import knob_of
+from vgf.methods import knob_of, load_method, method_names
 from vgf.progress import progress_bar
 from vgf.report.text_report import write_text_report
 from vgf.rundir import RunDirectory
@@ -111,6 +113,7 @@ def prepare(config: Config, device: torch.device) -> TextProblem:
                 name, settings, reference=folder, reviews=reviews, cache=cache, seed=config.seed, device=device,
                 dtype=precision(config),
             )  # fmt: skip
+    _require_gradient(config, found["reward"].reward, reference)
     prompts, chosen = _prompts(config, parts, found["reward"].reward)
     if len(prompts) <= text.held_out:
         raise UserError(f"there are {len(prompts)} prompts; text.held_out={text.held_out} leaves none to train on")
@@ -127,6 +130,14 @@ def prepare(config: Config, device: torch.device) -> TextProblem:
         facts=facts,
         remake=prepare,
     )
+
+
+def _require_gradient(config: Config, reward: Any, reference: Reference) -> None:
+    """Refuse a reward without a gradient at the reference's tokens where a rule of this run takes one."""
+    beside = [load_method(name).transport.rule for name in config.text.controls if name in method_names()]
+    if any("reward" in TEXT_RULES[rule].value for rule in (config.transport.rule, *beside) if rule in TEXT_RULES):
+        require_gradient(reward)
+        reward.require_gradient(reference)
 
 
 def _uses_reviews(config: Config) -> bool:

@@ -43,17 +43,20 @@ def train_reward(
         Accuracy on the held-out pairs: how often the chosen one scores higher.
 
     Raises:
-        UserError: the extra is not installed, or the model cannot be read as a classifier.
+        UserError: the extra is not installed, the model cannot be read as a classifier, or has fewer blocks.
     """
     transformers, trl = extra("transformers"), extra("trl")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(base)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    changes = {} if layers is None else {"num_hidden_layers": layers}
+    safe = {"local_files_only": True, "trust_remote_code": False}
     torch.manual_seed(seed)  # of the new output layer
     try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(base, **safe)
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        shape = transformers.AutoConfig.from_pretrained(
+            base, num_labels=1, pad_token_id=tokenizer.pad_token_id, **safe, **_cut(base, layers)
+        )
         model = transformers.AutoModelForSequenceClassification.from_pretrained(
-            base, num_labels=1, dtype=torch.float32, pad_token_id=tokenizer.pad_token_id, **changes
+            base, config=shape, dtype=torch.float32, **safe
         )
     except (OSError, ValueError) as error:
         raise UserError(f"{base} cannot be made a reward model: {str(error).splitlines()[0]}") from error
@@ -92,10 +95,23 @@ def train_reward(
     return accuracy
 
 
+def _cut(base: str | Path, layers: int | None) -> dict[str, Any]:
+    """The settings of a model that change where it keeps its lowest ``layers`` blocks."""
+    if layers is None:
+        return {}
+    whole = extra("transformers").AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+    if layers > (depth := whole.num_hidden_layers):
+        raise UserError(
+            f"layers={layers} of a reward on {base}, which has {depth} blocks; give at most {depth}, or null"
+        )
+    kinds = getattr(whole, "layer_types", None)  # of attention, one a block
+    return {"num_hidden_layers": layers} | ({"layer_types": list(kinds[:layers])} if kinds else {})
+
+
 def _freeze_below(model: Any, top: int) -> None:
     """Leave the ``top`` blocks, and what comes after the blocks, to learn."""
     blocks = list(blocks_of(model))
-    frozen = [model.get_input_embeddings(), *blocks[: len(blocks) - top]]
+    frozen = [model.get_input_embeddings(), *blocks[: max(0, len(blocks) - top)]]
     for part in frozen:
         part.requires_grad_(False)
 

@@ -31,13 +31,19 @@ def train_watched(trainer: Any, what: str, key: str) -> Any:
         key: the learning rate's key.
 
     Raises:
-        UserError: a gradient, or at the end a parameter, that is not finite.
+        UserError: a gradient, or at the end a parameter, that is not finite; or no update was made, because the prompts
+            do not fill a batch.
     """
     transformers = extra("transformers")
     trainer.remove_callback(transformers.PrinterCallback)
     for callback in (_finite_updates(what, key), _bar(what)):
         trainer.add_callback(callback)
-    return trainer.train()
+    done = trainer.train()
+    if not trainer.state.global_step:
+        raise UserError(
+            f"{what}: no update was made; its data do not fill a batch, so give more of them or a smaller one"
+        )
+    return done
 
 
 def _finite_updates(what: str, key: str) -> Any:

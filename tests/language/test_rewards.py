@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
 from tests.language.tiny import KINDS, classifier, reference, tokenizer, transformers
 from vgf.errors import UserError
 from vgf.language.decoding import Sampling, decode
-from vgf.language.rewards import RewardModel
+from vgf.language.heads import beside_tokens
+from vgf.language.rewards import RewardModel, load_reward
 
 PROMPTS = ["w1 w2 w3", "w4", "good w5 bad w6 w7"]
 
@@ -40,6 +45,60 @@ def test_a_text_that_is_too_long_is_cut_the_same_as_text_and_as_embeddings(kind:
     torch.testing.assert_close(by_text, by_token, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(by_token, whole, atol=1e-3)
     assert ((g != 0).any(-1).sum(-1) <= 3).all(), "the first of the four tokens is the prompt's"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_table_holds_what_the_models_read(kind: str) -> None:
+    """Gemma's embedding scales its rows."""
+    source, reward = reference(kind), classifier(kind)
+    samples = decode(source, source.prompts(PROMPTS), 2, Sampling(5), seed=0)
+    torch.testing.assert_close(reward.gradient(samples, reward.embeddings[samples.tokens]), reward.gradient(samples))
+    states = torch.zeros(*samples.tokens.shape, source.width)
+    torch.testing.assert_close(
+        beside_tokens(source, states, samples.tokens)[..., source.width :], source.embeddings[samples.tokens]
+    )
+
+
+def saved(folder: Path, model: Any, **changes: Any) -> Path:
+    model.save_pretrained(folder)
+    own = tokenizer()
+    for name, value in changes.items():
+        setattr(own, name, value)
+    own.save_pretrained(folder)
+    return folder
+
+
+def loaded(folder: Path) -> RewardModel:
+    return load_reward("stored", folder, torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize("pad", [None, 5])
+def test_padding_of_a_stored_reward_is_its_tokenizer_s(tmp_path: Path, pad: int | None) -> None:
+    model = classifier().model
+    model.config.pad_token_id = pad
+    reward = loaded(saved(tmp_path, model))
+    alone, beside = reward(["w1 w2"], [""]), reward(["w1 w2", "w3 w4 w5 w6 w7"], ["", ""])
+    assert beside[0] == pytest.approx(alone[0], abs=1e-5)
+
+
+def test_a_stored_reward_that_lacks_something_is_refused(tmp_path: Path) -> None:
+    model = reference().model
+    model.config.num_labels = 1
+    with pytest.raises(UserError, match=r"headless holds no reward model \(its weights lack score\.weight\)"):
+        loaded(saved(tmp_path / "headless", model))
+    with pytest.raises(UserError, match="neither a pad nor an end-of-sequence token"):
+        loaded(saved(tmp_path / "endless", classifier().model, pad_token=None, eos_token=None))
+
+
+def test_no_code_of_a_stored_reward_is_run(tmp_path: Path) -> None:
+    folder = saved(tmp_path, classifier().model)
+    config = json.loads((folder / "config.json").read_text())
+    own = {"auto_map": {"AutoConfig": "own.C", "AutoModelForSequenceClassification": "own.M"}, "model_type": "own"}
+    (folder / "config.json").write_text(json.dumps(config | own))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(UserError, match="holds no reward model"):
+        loaded(folder)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_gradient_is_the_derivative() -> None:

@@ -216,6 +216,10 @@ BAD_ROWS = [
     ([{"prompt": " "}], "has no usable row: 1 rows"),
     ([{"prompt": 3}], "row 0: a value is of type int, not text"),
     ([{"prompt": [*CHAT, *CHAT, *CHAT]}], "a conversation of 3 messages"),
+    (
+        [{"prompt": [{"role": "system", "content": "s"}, *CHAT]}],
+        "a conversation of 2 messages.*system messages are not",
+    ),
 ]
 
 

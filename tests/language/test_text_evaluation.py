@@ -28,7 +28,7 @@ def policy() -> TextPolicy:
 
 @pytest.fixture(scope="module")
 def found(policy: TextPolicy) -> tuple[list[dict], list[dict]]:
-    points = [moving("hidden", policy.method, 1.0, 1), sharper(0.5, 2), *more_candidates([6, 9], 2)]
+    points = [moving("hidden", policy.method, 1.0, 1), sharper(0.5, 2), *more_candidates([6, 8, 9], 2)]
     judges = {"gold": scorer("regex:good"), "second": scorer("length")}
     rows: list[dict] = []
     examples: list[dict] = []
@@ -94,7 +94,8 @@ def test_at_temperature_one_a_text_is_read_once_for_nll_and_kl(
 
 def test_twins_that_were_drawn_count_as_candidates_beside_the_moved_ones(found: tuple) -> None:
     counts = {(row["method"], row["candidates"]) for row in found[0]}
-    assert counts == {("reference", 4), ("hidden", 8), ("temperature", 8), ("best_of_n", 6), ("best_of_n", 9)}
+    drawn = {("best_of_n", count) for count in (6, 8, 9)}
+    assert counts == {("reference", 4), ("hidden", 8), ("temperature", 8)} | drawn
 
 
 def test_distinct_bigrams_are_counted_up_to_the_end_of_each_text(policy: TextPolicy) -> None:
@@ -124,6 +125,13 @@ def test_six_candidates_are_the_first_six_samples(policy: TextPolicy, found: tup
             assert best == pytest.approx(float(rewards[prompt, :count].max()), abs=1e-5)
 
 
+def test_further_samples_are_nobody_s_twins(found: tuple) -> None:
+    rows, examples = found
+    drawn = [row for row in rows if row["method"] == "best_of_n"]  # of 8 as many are further ones as there are
+    assert not any("tokens_changed" in row or "travelled" in row for row in drawn)
+    assert not any(example["method"] == "best_of_n" for example in examples)
+
+
 def test_points_use_as_many_seeds_as_they_say(found: tuple) -> None:
     seeds = {method: {r["seed"] for r in found[0] if r["method"] == method} for method in ("hidden", "temperature")}
     assert seeds == {"hidden": {4}, "temperature": {4, 5}}
@@ -141,6 +149,13 @@ def test_points_use_as_many_batches_as_hold_their_prompts(policy: TextPolicy) ->
 def test_sharper_samples_are_likelier(found: tuple) -> None:
     mean = {m: sum(_row(found[0], m, p)["nll"] for p in range(3)) for m in ("reference", "temperature")}
     assert mean["temperature"] < mean["reference"]
+
+
+def test_greedy_samples_have_no_kl(policy: TextPolicy) -> None:
+    """Their log probabilities are those at temperature 1, which is not the law that they are of."""
+    judges = {"gold": scorer("regex:good")}
+    ((rows, _),) = evaluate(policy, PROMPTS[:1], [sharper(0.0, 1)], judges, seeds=[4], particles=4)
+    assert ["kl" in row for row in rows] == [True, False]
 
 
 def test_examples_mark_what_changed(found: tuple) -> None:

@@ -113,7 +113,7 @@ def test_claims_pass_when_the_whole_interval_is_above_zero(run: Path) -> None:
     )
     assert told[best_of].passed
     assert sum(claim.mark == "clear of one half" for claim in told.values()) == 1
-    words = headline(list(points_of(run).values()))
+    words = headline(list(points_of(run).values()), read_text_run(run))
     assert words.startswith("hidden at steps 4, configured before evaluation: gold +0.60 [")
     assert words.endswith(f"{len(told) - 1} of {len(told)} claims are clear of zero.")
 
@@ -133,13 +133,15 @@ def test_a_budget_picked_after_the_fact_is_labelled_everywhere(tmp_path: Path) -
     run = write_run(tmp_path / "run", a_run(), HIDDEN | {"picked": "after"})
     assert all(claim.mark.endswith("budget picked after the fact") for claim in made(run))
     points = list(points_of(run).values())
-    assert "picked after the fact" in headline(points)
+    assert "picked after the fact" in headline(points, read_text_run(run))
     assert any("picked after the fact, by the numbers it is reported with" in note for note in notes(points, TextRun()))
     early = write_run(tmp_path / "early", a_run(), HIDDEN | {"budget": 2})
     best = sweep_best(list(points_of(early).values()))
     assert best is not None
     assert best.key == ("hidden", 4)
-    assert "Best of the sweep by gold, picked after the fact, is steps 4" in headline(list(points_of(early).values()))
+    assert "Best of the sweep by gold, picked after the fact, is steps 4" in headline(
+        list(points_of(early).values()), read_text_run(early)
+    )
 
 
 # --- report ----------------------------------------------------------------------------------------
@@ -214,7 +216,8 @@ def test_little_is_reported_as_little(tmp_path: Path, rows: list[dict]) -> None:
 def test_without_text_json_nothing_is_configured(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", a_run())
     assert made(run) == []
-    assert "configured budget was not evaluated" in headline(list(points_of(run).values()))
+    assert "configured budget was not evaluated" in headline(list(points_of(run).values()), read_text_run(run))
+    assert "budget is 0: the reference" in headline(list(points_of(run).values()), TextRun("hidden", 0.0))
     (run / "text.json").write_text("[1]")
     assert read_text_run(run).warnings == ("text.json holds no object; what was configured is unknown",)
     (run / "text.json").write_text('{"budget": "much", "seeds": "x", "facts": 3, "warnings": 4}')

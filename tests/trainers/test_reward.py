@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from tests.language.tiny import classifier, tokenizer
+from tests.language.tiny import classifier, reference, tokenizer
+from vgf.errors import UserError
 from vgf.language import rewards
-from vgf.language.rewards import RewardModel
+from vgf.language.reference import blocks_of
+from vgf.language.rewards import RewardModel, load_reward
 from vgf.language.rows import split_dialogue
-from vgf.trainers.reward import _tokenised
+from vgf.language.settings import RewardConfig
+from vgf.trainers.reward import _freeze_below, _tokenised, train_reward
 
 pytest.importorskip("datasets")
+pytest.importorskip("trl")
 
 
 def _encoder_tokenizer() -> Any:
@@ -47,6 +53,26 @@ def test_training_reads_what_the_reward_will_read(own: Any, longest: int, monkey
     trained = [row[column] for row in _tokenised(own, rows, longest) for column in ("chosen_ids", "rejected_ids")]
     assert trained == read
     assert max(map(len, trained)) <= longest
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text"])  # the second names the attention of each block
+def test_a_reward_on_the_lowest_blocks_can_be_read_again(kind: str, tmp_path: Path) -> None:
+    base, pairs = tmp_path / "base", [{"prompt": "w1 ", "chosen": "good w2", "rejected": "bad w3"}] * 4
+    reference(kind).model.save_pretrained(base)
+    tokenizer().save_pretrained(base)
+    config = RewardConfig(epochs=1, batch_size=4)  # 3 blocks learn of the 2 that are kept: all of them
+    train_reward(base, pairs, pairs, config, tmp_path, seed=0, layers=2)
+    trained = load_reward("trained", tmp_path, torch.device("cpu"), torch.float32)
+    assert len(blocks_of(trained.model)) == 2
+    torch.testing.assert_close(trained.embeddings, reference(kind).embeddings)
+    with pytest.raises(UserError, match=r"layers=4 of a reward on .*base, which has 3 blocks; give at most 3, or null"):
+        train_reward(base, pairs, pairs, config, tmp_path, seed=0, layers=4)
+
+
+def test_all_blocks_learn_where_there_are_fewer_than_shall() -> None:
+    model = classifier().model.requires_grad_(True)
+    _freeze_below(model, 5)
+    assert [any(p.requires_grad for p in block.parameters()) for block in blocks_of(model)] == [True] * 3
 
 
 def test_an_answer_of_a_dialogue_begins_with_the_token_that_a_generated_one_begins_with() -> None:

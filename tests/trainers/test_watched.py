@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from vgf.errors import UserError
 from vgf.language.adapters import adapter_path
 from vgf.language.settings import RewardConfig
 from vgf.rundir import RunDirectory
+from vgf.trainers import grpo
 from vgf.trainers.reward import train_reward
 
 pytest.importorskip("trl")
@@ -41,6 +43,16 @@ def test_a_reward_model_that_diverges_is_not_stored(tmp_path: Path, model: Path)
     with pytest.raises(UserError, match=r"a reward model: .* not finite .*lower its learning_rate"):
         train_reward(model, pairs, pairs, config, tmp_path, seed=0, layers=None)
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_a_training_without_an_update_is_not_stored(tmp_path: Path, model: Path) -> None:
+    """TRL leaves out prompts that do not fill a batch, without a word."""
+    config = text_config(model, batch_size=8, generations=2)
+    config.trainer = "grpo"
+    problem = replace(text_problem(config), train_prompts=["a film was", "it"])
+    with pytest.raises(UserError, match=r"trainer=grpo.* no update was made; its data do not fill a batch"):
+        grpo.train(config, problem, RunDirectory(tmp_path), CPU)
+    assert not adapter_path(tmp_path).exists()
 
 
 def test_a_training_shows_a_bar_and_no_dictionaries(tmp_path: Path, model: Path, capfd: pytest.CaptureFixture) -> None:

@@ -85,9 +85,8 @@ def sharper(temperature: float, seeds: int) -> TextPoint:
         sampling = replace(policy.sampling, temperature=temperature)
         moved = decode(policy.reference, twins.prompts, twins.tokens.shape[1], sampling, seed)
         rewards = policy.score(moved, policy.values.reward)
-        return Generation(
-            moved, twins, rewards, unmoved.twin_rewards, unmoved.seconds + time.perf_counter() - began
-        )  # fmt: skip
+        seconds = unmoved.seconds + time.perf_counter() - began
+        return Generation(moved, twins, rewards, unmoved.twin_rewards, seconds, law=temperature > 0)
 
     return TextPoint("temperature", temperature, seeds, generate)
 
@@ -209,7 +208,7 @@ class _Batch:
                 columns["kl"] = (few.log_probs - log_p).sum(-1).mean(1)
         if self.bar is not None:
             columns["beats_chosen"] = (scores["gold"] > self.bar).float().mean(1)
-        if moved.tokens.shape == twins.tokens.shape:
+        if method != "best_of_n":  # which has no twins
             columns |= {
                 "tokens_changed": share_changed(moved, twins).mean(1),
                 "travelled": self._travelled(moved, twins),
@@ -251,7 +250,7 @@ class _Batch:
     def examples(self, method: str, budget: float, generation: Generation, scores: dict[str, Tensor]) -> list[Row]:
         """The first particle of each prompt, before and after."""
         moved, twins = generation.moved, generation.twins
-        if moved.tokens.shape != twins.tokens.shape:
+        if method == "best_of_n":  # which has no twins
             return []
         rows = []
         for i, prompt in enumerate(moved.prompts.texts):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from vgf.errors import UserError
 from vgf.language.attention import attention_for
@@ -127,7 +128,7 @@ def load_reference(
             attn_implementation=attention_for(causal, torch.device(device)),
             **safe,
         )
-    except UNREADABLE as error:
+    except (*UNREADABLE, SafetensorError) as error:
         raise UserError(f"the weights in {folder} cannot be loaded: {first_line(error)}") from error
     if missing := sorted(info["missing_keys"]):
         raise UserError(f"the weights in {folder} are incomplete: {missing[0]} and {len(missing) - 1} more are missing")
@@ -152,6 +153,8 @@ def _not_causal(config: Any, transformers: Any) -> str | None:
     saved = config.architectures or [causal.__name__]
     if causal.__name__ not in saved:
         return f"is saved as {saved[0]}, not as {causal.__name__}"
+    if getattr(causal, "_is_stateful", False):
+        return f"has recurrent layers ({config.model_type}), whose state cannot be shared between particles"
     if type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and getattr(config, "is_decoder", None) is False:
         return f"looks at both sides of a token ({config.model_type} with is_decoder=false)"
     return None

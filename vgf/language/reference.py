@@ -1,7 +1,8 @@
 """The reference language model: frozen weights, its blocks and embeddings, and prompts in its tokens.
 
-Any decoder-only model of transformers will do. The library needs three parts of it: the blocks (whose outputs are the
-residual stream), the token embeddings [V, d], and the logits.
+Any decoder-only model of transformers will do whose memory is a cache of keys and values; recurrent layers (Mamba,
+RWKV) are refused. The library needs three parts of it: the blocks (whose outputs are the residual stream), the token
+embeddings [V, d], and the logits.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +21,7 @@ from vgf.errors import UserError
 if TYPE_CHECKING:
     from vgf.language.noise import GumbelNoise
 
-__all__ = ["Listener", "Prompts", "Reference", "blocks_of", "left_padded"]
+__all__ = ["Listener", "Prompts", "Reference", "blocks_of", "embedding_table", "left_padded"]
 
 Listener = Callable[[Tensor, Tensor, Tensor], None]  # (tokens, log probabilities, rows still going), [rows] each
 
@@ -78,15 +80,15 @@ class Reference:
         """Where the weights are."""
         return next(self.model.parameters()).device
 
-    @property
+    @cached_property
     def embeddings(self) -> Tensor:
-        """Token embeddings [V, d]."""
-        return self.model.get_input_embeddings().weight.detach()
+        """Token embeddings [V, d], as the model reads them."""
+        return embedding_table(self.model)
 
     @property
     def width(self) -> int:
         """Size of the residual stream."""
-        return int(self.model.get_input_embeddings().weight.shape[1])
+        return int(self.model.config.get_text_config().hidden_size)
 
     @property
     def context_length(self) -> int | None:
@@ -253,6 +255,14 @@ def left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor
         ids[i, longest - len(row) :] = torch.tensor(row, dtype=torch.long)
         mask[i, longest - len(row) :] = True
     return ids, mask
+
+
+def embedding_table(model: Any) -> Tensor:
+    """What the model reads for each token, [V, d]: its embedding's rows, which Gemma's scales on the way."""
+    embedding = model.get_input_embeddings()
+    if type(embedding).forward is nn.Embedding.forward:
+        return embedding.weight.detach()
+    return embedding(torch.arange(len(embedding.weight), device=embedding.weight.device)).detach()
 
 
 def blocks_of(model: nn.Module) -> nn.ModuleList:

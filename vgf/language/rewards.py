@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from vgf.errors import UserError
 from vgf.language.decoding import Samples
 from vgf.language.hub import UNREADABLE, first_line
-from vgf.language.reference import Reference
+from vgf.language.reference import Reference, embedding_table
 
 __all__ = ["RewardModel", "load_reward", "token_ids"]
 
@@ -47,10 +48,10 @@ class RewardModel:
         """Where the weights are."""
         return next(self.model.parameters()).device
 
-    @property
+    @cached_property
     def embeddings(self) -> Tensor:
-        """Token embeddings [V, d]."""
-        return self.model.get_input_embeddings().weight.detach()
+        """Token embeddings [V, d], as the model reads them."""
+        return embedding_table(self.model)
 
     def shares_tokens(self, reference: Reference) -> bool:
         """Whether a token means the same to both, so that gradients at embeddings carry over."""
@@ -156,15 +157,24 @@ def load_reward(name: str, path: Path, device: torch.device, dtype: torch.dtype,
     """Load a reward model that was saved with its tokenizer.
 
     Raises:
-        UserError: no sequence classifier there, or more than one output.
+        UserError: no sequence classifier there, an incomplete one, one with more than one output, or a tokenizer that
+            cannot pad.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    safe = {"local_files_only": True, "trust_remote_code": False}
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            path, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe
+        )
+        tokenizer = AutoTokenizer.from_pretrained(path, **safe)
     except (*UNREADABLE, SafetensorError) as error:
         raise UserError(f"{path} holds no reward model ({first_line(error)})") from error
+    if missing := sorted(info["missing_keys"]):  # transformers would draw them at random
+        raise UserError(f"{path} holds no reward model (its weights lack {missing[0]})")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise UserError(f"the tokenizer in {path} has neither a pad nor an end-of-sequence token; set one in it")
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id  # by which decoders find the last token
     return RewardModel(name, model.to(device), tokenizer, max_length)

@@ -173,7 +173,8 @@ def _layout(source: str, renamed: Mapping[str, str], there: Sequence[str]) -> tu
 
 
 def _plain(renamed: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, Any]:
-    return _different({name: (_label if name == "label" else _text)(row[column]) for name, column in renamed.items()})
+    reads = {"label": _label, "prompt": _question}
+    return _different({name: reads.get(name, _text)(row[column]) for name, column in renamed.items()})
 
 
 def _only(convert: _Convert, renamed: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,6 +198,16 @@ def _text(value: Any) -> str:
         return str(value)
     what = f"a conversation of {len(value)} messages" if isinstance(value, list) else f"of type {type(value).__name__}"
     raise UserError(f"a value is {what}, not text; use single texts, or one question and one answer")
+
+
+def _question(value: Any) -> str:
+    """A string, or the content of a single chat message: of several none may be lost."""
+    if isinstance(value, list) and len(value) > 1:
+        raise UserError(
+            f"a prompt is a conversation of {len(value)} messages; use single texts, or one message (system messages "
+            "are not read)"
+        )
+    return _text(value)
 
 
 def _label(value: Any) -> int:

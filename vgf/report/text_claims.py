@@ -100,10 +100,12 @@ def _selections(point: TextPoint) -> list[tuple[Versus, str]]:
     return told
 
 
-def headline(points: Sequence[TextPoint]) -> str:
+def headline(points: Sequence[TextPoint], run: TextRun) -> str:
     """The configured point against the reference; a better budget of the sweep is told as picked after the fact."""
     point = chosen_point(points)
     if point is None:
+        if run.budget == 0:
+            return "The configured budget is 0: the reference, unmoved; the table shows what else was evaluated."
         return "The configured budget was not evaluated; the table shows what was."
     picked = f", {PICKED[point.picked]}" if point.picked in PICKED else ""
     gain = point.gains.get("gold")

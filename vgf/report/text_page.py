@@ -68,6 +68,7 @@ _FORMATS: dict[str, tuple[str, str]] = {
     "KL / completion": ("kl", "{:.1f}"),
     "length": ("length", "{:.1f}"),
     "distinct-2": ("distinct2", "{:.2f}"),
+    "beat the data's": ("beats_chosen", "{:.0%}"),
     "changed": ("tokens_changed", "{:.0%}"),
     "travelled": ("travelled", "{:.3g}"),
 }  # column -> field and how its mean is written
@@ -77,7 +78,7 @@ def render_text_page(run_dir: Path, points: Sequence[TextPoint], run: TextRun, *
     """The whole page as text, from the points and the other files of a run directory."""
     facts = read_facts(run_dir)
     samples, complaints = read_samples(run_dir)
-    words = escape(headline(points)).replace(" %", "&nbsp;%")
+    words = escape(headline(points, run)).replace(" %", "&nbsp;%")
     panels = text_panel_svgs(points)
     moved = [point for point in points if point.method not in ("reference", "best_of_n")]  # not selected, they are one
     seen = charts("panels", panels) + f'<p class="note">{_CAPTION}</p>' if panels else ""

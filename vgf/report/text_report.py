@@ -39,6 +39,7 @@ _COLUMNS = {
     "NLL": ("nll", "{:.2f}"),
     "KL": ("kl", "{:.1f}"),
     "changed": ("tokens_changed", "{:.0%}"),
+    "beat the data's": ("beats_chosen", "{:.0%}"),
     "gold sel.": ("gold_selected", "{:.2f}"),
     "s/prompt": ("seconds", "{:.3g}"),
 }  # column -> field and how its mean is written

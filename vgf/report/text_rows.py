@@ -19,9 +19,9 @@ __all__ = ["COLUMNS", "FIELDS", "Sample", "TextRow", "TextRun", "read_samples", 
 
 FIELDS = (
     "proxy", "gold", "second", "proxy_selected", "gold_selected", "second_selected", "nll", "kl", "length",
-    "distinct2", "tokens_changed", "travelled", "seconds", "candidates",
+    "distinct2", "tokens_changed", "travelled", "seconds", "candidates", "beats_chosen",
 )  # fmt: skip
-COLUMNS = ("step", "method", "budget", "seed", "prompt", *FIELDS)
+COLUMNS = ("step", "method", "budget", "seed", "prompt", *FIELDS[:-1])  # that a file must have
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class TextRow:
             particles, without selection; ``*_selected`` belong to the completion that the proxy likes best among
             ``candidates``. ``nll``: nats a token under the reference; ``kl``: nats a completion from it;
             ``length``: tokens; ``distinct2``, ``tokens_changed``: shares; ``travelled``: RMS distance of token
-            embeddings from the twin's, in standard deviations of an embedding's entry; ``seconds``: a prompt.
+            embeddings from the twin's, in standard deviations of an embedding's entry; ``seconds``: a prompt;
+            ``beats_chosen``: share of completions that the judge scores above the data set's own.
     """
 
     step: int

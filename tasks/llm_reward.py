@@ -134,8 +134,8 @@ def prepare(config: Config, device: torch.device) -> TextProblem:
 
 def _require_gradient(config: Config, reward: Any, reference: Reference) -> None:
     """Refuse a reward without a gradient at the reference's tokens where a rule of this run takes one."""
-    beside = [load_method(name).transport.rule for name in config.text.controls if name in method_names()]
-    if any("reward" in TEXT_RULES[rule].value for rule in (config.transport.rule, *beside) if rule in TEXT_RULES):
+    beside = [load_method(name).transport.rule for name in config.text.controls if name in method_names(TEXT_RULES)]
+    if any("reward" in TEXT_RULES[rule].value for rule in (config.transport.rule, *beside)):
         require_gradient(reward)
         reward.require_gradient(reference)
 

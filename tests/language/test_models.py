@@ -100,6 +100,22 @@ def test_what_is_not_causal_is_refused(tmp_path: Path, kind: str, head: str, rea
         load_reference(str(tmp_path), tmp_path)
 
 
+def test_a_model_with_recurrent_layers_is_refused(tmp_path: Path) -> None:
+    """Its cache is a state, which cannot be repeated for the particles of a prompt."""
+    config = transformers.MambaConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, state_size=4)
+    transformers.MambaForCausalLM(config).save_pretrained(tmp_path)
+    _tokenizer(eos_token="<end>").save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"has recurrent layers .mamba.*must be a causal"):
+        load_reference(str(tmp_path), tmp_path)
+
+
+def test_damaged_weights_are_one_line(tmp_path: Path) -> None:
+    folder = _save(tmp_path / "model", eos_token="<end>")
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(UserError, match=r"the weights in .* cannot be loaded"):
+        load_reference(str(folder), tmp_path)
+
+
 def test_an_encoder_decoder_model_is_refused(tmp_path: Path) -> None:
     config = transformers.T5Config(vocab_size=8, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
     transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path)

@@ -15,12 +15,15 @@ import torch
 import vgf
 from tests.command import run_main
 from tests.language.tiny import reference
+from tests.test_compose import resolved
 from vgf.config import Config
 from vgf.cores import cores
+from vgf.errors import UserError
 from vgf.language.evaluation import TEXT_COLUMNS
 from vgf.language.scorers import Scorer
+from vgf.language.settings import RewardConfig
 from vgf.rundir import RunDirectory
-from vgf.tasks.llm_reward import _prompts, _uses_reviews
+from vgf.tasks.llm_reward import _prompts, _uses_reviews, prepare
 from vgf.transport import Budget
 
 pytest.importorskip("trl")
@@ -130,6 +133,17 @@ def test_evaluating_again_trains_nothing(files: Path, run: Path) -> None:
         points = {(row["method"], row["budget"]) for row in csv.DictReader(file)}
     assert {("hidden", "0.2"), ("hidden", "1"), ("tilt", "1"), ("best_of_n", "10")} <= points  # of this call and before
     assert heads == (run / "checkpoints" / "heads.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("given", [["method=gumbel"], ["text.controls=[gumbel]"], ["method=logits"], []])
+def test_a_reward_without_a_gradient_is_refused_before_anything_is_trained(
+    files: Path, tmp_path: Path, given: list[str]
+) -> None:
+    guided = resolved("task=llm_reward", f"text.model={files / 'model'}", "text.prompts=reward", *given)
+    guided.text.reward, guided.text.gold, guided.text.second = RewardConfig("length"), RewardConfig("vader"), None
+    said = "has no gradient" if given else "makes no prompts of its own"  # which is looked at next
+    with pytest.raises(UserError, match=said):
+        prepare(guided, torch.device("cpu"))
 
 
 def test_of_several_processes_the_first_holds_the_directory_for_all(

@@ -20,11 +20,12 @@ GROUPED = "vgf_grouped"  # the name under which transformers knows it
 def attention_for(model_class: Any, device: torch.device) -> str | None:
     """The implementation to load a model with; None: what transformers thinks best.
 
-    A model that cannot use plain scaled dot products (attention sinks, capped logits) brings its own sums: ``eager``.
+    A model that cannot use plain scaled dot products (attention sinks, capped logits), or looks its attention up in a
+    table of its own (Falcon), brings its own sums: ``eager``.
     """
     if device.type != "cpu":
         return None
-    if not getattr(model_class, "_supports_sdpa", False):
+    if not all(getattr(model_class, name, False) for name in ("_supports_sdpa", "_supports_attention_backend")):
         return "eager"
     _register()
     return GROUPED

@@ -164,8 +164,9 @@ class RunDirectory:
         atomic_write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
         if not begun:  # a run that goes on keeps the command and the versions it was begun with
             atomic_write_text(self.path / "environment.txt", environment_text())
-            for name in _MEASURED:  # by an attempt that ended before its first checkpoint, maybe of other settings
-                (self.path / name).unlink(missing_ok=True)
+            with writing("the run directory", self.path):
+                for name in _MEASURED:  # by an attempt that ended before its first checkpoint, maybe of other settings
+                    (self.path / name).unlink(missing_ok=True)
         self._drop_metrics_after(math.inf if begun and done is None else done or 0)
 
     def _is_ours(self) -> bool:

@@ -29,7 +29,7 @@ def each_seed(composed: DictConfig) -> Iterator[Config]:
         raise UserError(f"seeds={count} is out of range; it must be from 1 to {_MOST}")
     if composed.seeds is not None and composed.mode != "train":
         raise UserError("seeds= trains several seeds at once; mode=eval evaluates one run, so leave it out")
-    if composed.seed + count > 2**32:
+    if count > 1 and composed.seed + count > 2**32:
         raise UserError(f"seed={composed.seed} seeds={count} leads beyond {2**32 - 1}, the last seed there is")
     if count > 1 and composed.train.nonfinite == "skip":
         raise UserError("train.nonfinite=skip leaves out an update of one seed; with seeds= use train.nonfinite=stop")

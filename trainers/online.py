@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vgf.checkpoint import load_checkpoint
 from vgf.config import Config
 from vgf.data.buffer import ReplayBuffer, TwoStores
 from vgf.data.store import TransitionStore
@@ -134,11 +133,11 @@ class OnlineTrainer(loop.Trainer):
         self.extra_state |= {f"player.{name}": column for name, column in self.player.state().items()}
         super().save(run_dir)
 
-    def restore(self, run_dir: Path) -> None:
-        super().restore(run_dir)
-        stored = load_checkpoint(run_dir, training=True).training
+    def restore(self, run_dir: Path) -> dict[str, Tensor]:
+        stored = super().restore(run_dir)
         self.replay.restore({k.removeprefix("replay."): v for k, v in stored.items() if k.startswith("replay.")})
         self.player.restore({k.removeprefix("player."): v for k, v in stored.items() if k.startswith("player.")})
+        return stored
 
 
 class Player:

@@ -50,8 +50,11 @@ def save(trainer: Trainer, run_dir: Path) -> None:
     save_checkpoint(run_dir, trainer.step, networks, state, manifest, keep_every=keep_every)
 
 
-def restore(trainer: Trainer, run_dir: Path) -> None:
+def restore(trainer: Trainer, run_dir: Path) -> dict[str, Tensor]:
     """Load the run's newest checkpoint: networks, optimiser, random streams, step.
+
+    Returns:
+        All that it holds to go on training, the trainer's ``extra_state`` among it.
 
     Raises:
         UserError: no sound checkpoint; other data than it was trained on; networks of another build; data that are kept
@@ -78,6 +81,7 @@ def restore(trainer: Trainer, run_dir: Path) -> None:
     trainer.step = checkpoint.step
     trainer.seconds = manifest["seconds"]
     trainer.guard.skipped = manifest.get("skipped", 0)
+    return stored
 
 
 def start_from(trainer: Trainer, run_dir: Path) -> None:

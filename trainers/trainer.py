@@ -282,9 +282,9 @@ class Trainer:
         """Write a checkpoint from which training goes on exactly (:func:`vgf.trainers.resume.save`)."""
         resume.save(self, run_dir)
 
-    def restore(self, run_dir: Path) -> None:
+    def restore(self, run_dir: Path) -> dict[str, Tensor]:
         """Go on from the run's newest checkpoint (:func:`vgf.trainers.resume.restore`)."""
-        resume.restore(self, run_dir)
+        return resume.restore(self, run_dir)
 
     @property
     def trained(self) -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small import Hall, problem, small_config
 
-from vgf import UserError
+from vgf import UserError, checkpoint
 from vgf.config import Config
 from vgf.data.buffer import ReplayBuffer, TwoStores
 from vgf.data.sharded_store import store_of
@@ -93,7 +93,7 @@ def test_no_update_before_the_start_and_one_a_step_after_of_data_and_play(monkey
 
 
 @pytest.mark.parametrize("stop", [3, 17, 41])
-def test_going_on_from_any_step_is_exact(tmp_path, stop):
+def test_going_on_from_any_step_is_exact(tmp_path, monkeypatch, stop):
     whole, first = trainer_with(), trainer_with()
     for _ in range(60):
         whole.advance()
@@ -101,7 +101,10 @@ def test_going_on_from_any_step_is_exact(tmp_path, stop):
         first.advance()
     first.save(tmp_path)
     second = OnlineTrainer(small_config(**ONLINE, seed=0), problem(), CPU)
+    read, checked = [], checkpoint.file_sha256
+    monkeypatch.setattr(checkpoint, "file_sha256", lambda path: read.append(path.stem) or checked(path))
     second.restore(tmp_path)
+    assert sorted(read) == ["networks", "training"], "a replay of millions of rows is read once"
     assert second.player.last_episode == first.player.last_episode
     for _ in range(60 - stop):
         second.advance()

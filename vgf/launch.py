@@ -200,9 +200,7 @@ def _train(
         raise
     except UserError as error:
         if done := latest_step(waiting[0][1].path):
-            raise UserError(
-                f"{error} (step {done} is kept in {waiting[0][1].path}; the same command goes on from there)"
-            ) from error
+            raise UserError(f"{error} (step {done} is kept in {waiting[0][1].path})") from error
         raise
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 from vgf.config import TrainConfig
 from vgf.nets import ActorCritic
@@ -56,6 +57,9 @@ def add_gradients(
         precision: makes the autocast in which losses are computed, once for each piece.
     """
     trained = list(parameters)
+    # PyTorch makes these when a graph first needs them, under a lock of the parameter and then with Python's: a thread
+    # that has Python's and reads the same parameter would wait for ever. Those that are there are only looked up.
+    edges = [get_gradient_edge(parameter) for parameter in trained]
 
     def differentiated(piece: Piece) -> tuple[Losses, Sequence[Tensor | None]]:
         with precision():
@@ -72,4 +76,5 @@ def add_gradients(
             if gradient is not None:
                 gradient = gradient.contiguous()  # as parameters are: Adam walks through both in memory order
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+    del edges  # kept until no thread needs them any more
     return found

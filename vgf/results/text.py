@@ -1,4 +1,4 @@
-"""How the numbers of an experiment are written: percent for success, else three digits; intervals in brackets."""
+"""How numbers of an experiment are written: percent for success, else two or three digits; intervals in brackets."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ def value_text(measure: Measure, numbers: Sequence[float]) -> str:
     value, *ends = numbers
     share = measure.field == "success"
     sign = "+" if value > 0 and measure.minus is not None else ""
-    largest = max(abs(number) for number in numbers)
+    largest = max((abs(number) for number in numbers if math.isfinite(number)), default=0.0)
+    size = math.floor(math.log10(largest)) if largest else 0
+    decimals = max(0, 2 - size - (size < 0))  # of value and interval alike
 
     def amount(number: float) -> str:
         if share:
             return f"{100 * number:.0f}" if round(100 * number) else "0"
-        return f"{number:.2f}" if 0.1 <= largest < 10 else number_text(number)
+        return f"{number:,.{decimals}f}" if math.isfinite(number) and decimals < 6 else number_text(number)
 
     interval = f" [{', '.join(map(amount, ends))}]" if ends and all(map(math.isfinite, ends)) else ""
     return f"{sign}{amount(value)}{' %' if share else ''}{interval}"

@@ -17,11 +17,12 @@ from vgf.report.csv_rows import measured, method_name, number, read_rows, whole
 
 __all__ = ["COLUMNS", "FIELDS", "Sample", "TextRow", "TextRun", "read_samples", "read_text_rows", "read_text_run"]
 
-FIELDS = (
+_MEASURED = (
     "proxy", "gold", "second", "proxy_selected", "gold_selected", "second_selected", "nll", "kl", "length",
-    "distinct2", "tokens_changed", "travelled", "seconds", "candidates", "beats_chosen",
+    "distinct2", "tokens_changed", "travelled", "seconds", "candidates",
 )  # fmt: skip
-COLUMNS = ("step", "method", "budget", "seed", "prompt", *FIELDS[:-1])  # that a file must have
+COLUMNS = ("step", "method", "budget", "seed", "prompt", *_MEASURED)  # that a file must have
+FIELDS = (*_MEASURED, "beats_chosen")  # which files of earlier versions lack
 
 
 @dataclass(frozen=True)

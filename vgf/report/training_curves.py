@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,7 +17,9 @@ from vgf.report.points import Configured, Point, is_configured
 __all__ = ["metric_svg", "progress_svg"]
 
 _SMALL_INCHES = (2.8, 1.75)
-_MARGINS = {"left": 0.23, "right": 0.95, "bottom": 0.16, "top": 0.86}  # room for tick labels of eight characters
+# Room for tick labels of eight characters. Measuring each picture would take as long as drawing it, and align no two.
+_MARGINS = {"left": 0.23, "right": 0.95, "bottom": 0.16, "top": 0.86}
+_LABELLED = 0.7  # right margin beside which names of lines are written
 _MOST_BINS = 150
 
 
@@ -29,7 +30,6 @@ def metric_svg(curve: Curve) -> str:
     """
     with settings():
         figure, ax = _small(curve.name)
-        figure.subplots_adjust(**_MARGINS)  # measuring each would take as long as drawing it, and align no two of them
         colour = styles(["qgf"])["qgf"].colour
         size = math.ceil(len(curve.values) / _MOST_BINS) or 1
         bins = [np.asarray(curve.values[i : i + size]) for i in range(0, len(curve.values), size)]
@@ -44,7 +44,7 @@ def metric_svg(curve: Curve) -> str:
             ax.yaxis.set_minor_locator(NullLocator())
         else:
             ax.yaxis.set_major_locator(MaxNLocator(4))
-        ax.yaxis.set_major_formatter(FuncFormatter(_plain))
+        ax.yaxis.set_major_formatter(FuncFormatter(_plain))  # a logarithmic axis brings one of its own
         ax.set_xlim(left=0)
         return inline_svg(figure, f"{curve.name} during training", f"metric-{curve.name}")
 
@@ -59,7 +59,8 @@ def progress_svg(points: Sequence[Point], configured: Configured) -> str:
         return ""
     with settings():
         unit = 100 if points[0].success else 1
-        figure, ax = _small("success, %" if points[0].success else "return", layout="constrained")
+        figure, ax = _small("success, %" if points[0].success else "return")
+        figure.subplots_adjust(right=_LABELLED)
         colours = {"configured": styles([configured[0]])[configured[0]].colour, "reference": MUTED}
         for name, line in shown.items():
             steps = [point.step for point in line]
@@ -72,6 +73,7 @@ def progress_svg(points: Sequence[Point], configured: Configured) -> str:
                     textcoords="offset points", color=colours[name], fontsize=9, va="center", annotation_clip=False,
                 )  # fmt: skip
         ax.yaxis.set_major_locator(MaxNLocator(4))
+        ax.yaxis.set_major_formatter(FuncFormatter(_plain))
         ax.set_xlim(left=0)
         return inline_svg(figure, "score of each evaluated checkpoint; numbers in the table", "progress")
 
@@ -81,8 +83,9 @@ def _plain(value: float, _: int | None) -> str:
     return f"{value:.7g}".replace("-", "\N{MINUS SIGN}")
 
 
-def _small(name: str, layout: Literal["constrained"] | None = None) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=_SMALL_INCHES, layout=layout)
+def _small(name: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=_SMALL_INCHES)
+    figure.subplots_adjust(**_MARGINS)
     ax = figure.add_subplot()
     bare(ax)
     ax.tick_params(labelsize=9)

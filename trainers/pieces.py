@@ -57,16 +57,16 @@ def add_gradients(
         precision: makes the autocast in which losses are computed, once for each piece.
     """
     trained = list(parameters)
-    # PyTorch makes these when a graph first needs them, under a lock of the parameter and then with Python's: a thread
-    # that has Python's and reads the same parameter would wait for ever. Those that are there are only looked up.
-    edges = [get_gradient_edge(parameter) for parameter in trained]
+    # Where a graph ends in each parameter. PyTorch would make it when a thread first needs it, under a lock of the
+    # parameter and then with Python's: one that has Python's and reads the same parameter would wait for ever.
+    ends = [get_gradient_edge(parameter) for parameter in trained]
 
     def differentiated(piece: Piece) -> tuple[Losses, Sequence[Tensor | None]]:
         with precision():
             losses = piece()
         total = summed(losses) * share
         nothing = [None] * len(trained)  # of a piece whose networks are all frozen
-        gradients = torch.autograd.grad(total, trained, allow_unused=True) if total.requires_grad else nothing
+        gradients = torch.autograd.grad(total, ends, allow_unused=True) if total.requires_grad else nothing
         return {name: loss.detach() for name, loss in losses.items()}, gradients
 
     found: Losses = {}
@@ -76,5 +76,4 @@ def add_gradients(
             if gradient is not None:
                 gradient = gradient.contiguous()  # as parameters are: Adam walks through both in memory order
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
-    del edges  # kept until no thread needs them any more
     return found

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from vgf.errors import UserError
-from vgf.language.hub import extra
+from vgf.language.hub import SAFE, extra
 from vgf.language.reference import blocks_of
 from vgf.language.rewards import token_ids
 from vgf.language.settings import RewardConfig
@@ -46,17 +46,17 @@ def train_reward(
         UserError: the extra is not installed, the model cannot be read as a classifier, or has fewer blocks.
     """
     transformers, trl = extra("transformers"), extra("trl")
-    safe = {"local_files_only": True, "trust_remote_code": False}
     torch.manual_seed(seed)  # of the new output layer
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(base, **safe)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(base, **SAFE)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
+        kept = {} if layers is None else _lowest(layers, transformers.AutoConfig.from_pretrained(base, **SAFE))
         shape = transformers.AutoConfig.from_pretrained(
-            base, num_labels=1, pad_token_id=tokenizer.pad_token_id, **safe, **_cut(base, layers)
+            base, num_labels=1, pad_token_id=tokenizer.pad_token_id, **kept, **SAFE
         )
         model = transformers.AutoModelForSequenceClassification.from_pretrained(
-            base, config=shape, dtype=torch.float32, **safe
+            base, config=shape, dtype=torch.float32, **SAFE
         )
     except (OSError, ValueError) as error:
         raise UserError(f"{base} cannot be made a reward model: {str(error).splitlines()[0]}") from error
@@ -95,15 +95,10 @@ def train_reward(
     return accuracy
 
 
-def _cut(base: str | Path, layers: int | None) -> dict[str, Any]:
-    """The settings of a model that change where it keeps its lowest ``layers`` blocks."""
-    if layers is None:
-        return {}
-    whole = extra("transformers").AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+def _lowest(layers: int, whole: Any) -> dict[str, Any]:
+    """The settings of a model that change where it keeps so many blocks, from the bottom."""
     if layers > (depth := whole.num_hidden_layers):
-        raise UserError(
-            f"layers={layers} of a reward on {base}, which has {depth} blocks; give at most {depth}, or null"
-        )
+        raise UserError(f"layers={layers}, but it has {depth} blocks; give at most {depth}, or null")
     kinds = getattr(whole, "layer_types", None)  # of attention, one a block
     return {"num_hidden_layers": layers} | ({"layer_types": list(kinds[:layers])} if kinds else {})
 

@@ -104,7 +104,8 @@ def more_candidates(counts: Sequence[int], seeds: int) -> list[TextPoint]:
             began, there = time.perf_counter(), twins.particles
             more = decode(policy.reference, twins.prompts, max(counts) - there, policy.sampling, seed, skip=there)
             rewards = policy.score(more, policy.values.reward)
-            further[:] = [Generation(more, twins, rewards, unmoved.twin_rewards, time.perf_counter() - began)]
+            seconds = time.perf_counter() - began
+            further[:] = [Generation(more, twins, rewards, unmoved.twin_rewards, seconds, paired=False)]
         return further[0]
 
     def up_to(count: int) -> Callable[[TextPolicy, Generation, int], Generation]:
@@ -199,7 +200,7 @@ class _Batch:
         columns: dict[str, Tensor] = {name: value.mean(1) for name, value in scores.items()}
         columns |= {f"{name}_selected": value.gather(1, chosen)[:, 0] for name, value in pooled.items()}
         columns |= {"length": tokens.float().mean(1), "distinct2": _distinct_bigrams(moved)}
-        if with_law and method != "best_of_n":
+        if with_law and generation.paired:
             few = moved.first(math.ceil(moved.particles / 4))
             log_p, sampling = self._log_p(few, same, 1.0), self.policy.sampling
             columns["nll"] = -log_p.sum((1, 2)) / few.mask.sum((1, 2))
@@ -208,18 +209,17 @@ class _Batch:
                 columns["kl"] = (few.log_probs - log_p).sum(-1).mean(1)
         if self.bar is not None:
             columns["beats_chosen"] = (scores["gold"] > self.bar).float().mean(1)
-        if method != "best_of_n":  # which has no twins
+        if generation.paired:
             columns |= {
                 "tokens_changed": share_changed(moved, twins).mean(1),
                 "travelled": self._travelled(moved, twins),
             }
+        else:  # of the further samples alone: they are the reference's
+            for name in ("proxy", "gold", "second", "beats_chosen", "length", "distinct2"):
+                columns.pop(name, None)
         count = len(moved.prompts.texts)
         fixed = {"method": method, "budget": budget, "seed": self.seed, "seconds": generation.seconds / count}
-        candidates = moved.tokens.shape[1] * (1 if same else 2)
-        if method == "best_of_n":
-            candidates = int(budget)
-            for name in ("proxy", "gold", "second", "beats_chosen", "length", "distinct2"):
-                columns.pop(name, None)  # of the further samples alone: they are the reference's
+        candidates = moved.particles + (0 if same else twins.particles)
         return [
             fixed
             | {"prompt": moved.prompts.first + i, "candidates": candidates}
@@ -250,7 +250,7 @@ class _Batch:
     def examples(self, method: str, budget: float, generation: Generation, scores: dict[str, Tensor]) -> list[Row]:
         """The first particle of each prompt, before and after."""
         moved, twins = generation.moved, generation.twins
-        if method == "best_of_n":  # which has no twins
+        if not generation.paired:
             return []
         rows = []
         for i, prompt in enumerate(moved.prompts.texts):

@@ -17,10 +17,14 @@ from typing import Any, Literal
 
 from vgf.errors import UserError
 
-__all__ = ["ANSWER_SECONDS", "EXTRA", "UNREADABLE", "extra", "first_line", "hub_offline", "hub_refusal", "quietly"]
+__all__ = [
+    "ANSWER_SECONDS", "EXTRA", "SAFE", "UNREADABLE", "extra", "first_line", "hub_offline", "hub_refusal", "quietly",
+]  # fmt: skip
 
 ANSWER_SECONDS = 5.0
 EXTRA = 'pip install -c constraints.txt -e ".[llm]"'
+# How files are read that are here already: the network is not asked, and no code of theirs is run.
+SAFE = {"local_files_only": True, "trust_remote_code": False}
 # What the Hugging Face libraries raise about files they cannot make sense of.
 UNREADABLE = (OSError, ValueError, KeyError, IndexError, AttributeError, RuntimeError)
 

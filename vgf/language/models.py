@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from vgf.errors import UserError
 from vgf.language.attention import attention_for
 from vgf.language.convert import Wheel, from_gguf, from_wheel, lacks
-from vgf.language.hub import UNREADABLE, extra, first_line, hub_refusal
+from vgf.language.hub import SAFE, UNREADABLE, extra, first_line, hub_refusal
 
 __all__ = ["DEFAULT_ENCODER", "DEFAULT_MODEL", "HUB_NAME", "find_model", "load_reference"]
 
@@ -109,10 +109,9 @@ def load_reference(
     """
     transformers = extra("transformers")
     folder = find_model(name, cache)
-    safe = {"local_files_only": True, "trust_remote_code": False}
     try:
-        config = transformers.AutoConfig.from_pretrained(folder, **safe)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
+        config = transformers.AutoConfig.from_pretrained(folder, **SAFE)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **SAFE)
     except UNREADABLE as error:
         raise UserError(f"{folder} cannot be loaded: {first_line(error)}") from error
     if refusal := _not_causal(config, transformers):
@@ -126,7 +125,7 @@ def load_reference(
             use_safetensors=True,
             output_loading_info=True,
             attn_implementation=attention_for(causal, torch.device(device)),
-            **safe,
+            **SAFE,
         )
     except (*UNREADABLE, SafetensorError) as error:
         raise UserError(f"the weights in {folder} cannot be loaded: {first_line(error)}") from error

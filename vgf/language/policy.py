@@ -59,6 +59,7 @@ class Generation:
         seconds: wall clock of the batch: decoding, moving and scoring what is selected from.
         law: whether the moved ones' log probabilities are those of a law that does not look at their noise, so that
             their difference from the reference's estimates a KL divergence.
+        paired: whether the moved ones are the twins' noise, moved; if not they are further samples beside them.
     """
 
     moved: Samples
@@ -67,6 +68,7 @@ class Generation:
     twin_rewards: Tensor
     seconds: float
     law: bool = True
+    paired: bool = True
 
     def best(self, count: int = 1) -> tuple[Samples, Tensor]:
         """The completions of highest reward, moved or not, as [B, count, T], and their places among the 2N, [B, count].

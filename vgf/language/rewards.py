@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vgf.errors import UserError
 from vgf.language.decoding import Samples
-from vgf.language.hub import UNREADABLE, first_line
+from vgf.language.hub import SAFE, UNREADABLE, first_line
 from vgf.language.reference import Reference, embedding_table
 
 __all__ = ["RewardModel", "load_reward", "token_ids"]
@@ -162,12 +162,11 @@ def load_reward(name: str, path: Path, device: torch.device, dtype: torch.dtype,
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    safe = {"local_files_only": True, "trust_remote_code": False}
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            path, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe
+            path, dtype=dtype, use_safetensors=True, output_loading_info=True, **SAFE
         )
-        tokenizer = AutoTokenizer.from_pretrained(path, **safe)
+        tokenizer = AutoTokenizer.from_pretrained(path, **SAFE)
     except (*UNREADABLE, SafetensorError) as error:
         raise UserError(f"{path} holds no reward model ({first_line(error)})") from error
     if missing := sorted(info["missing_keys"]):  # transformers would draw them at random

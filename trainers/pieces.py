@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import get_gradient_edge
+from torch.autograd.graph import GradientEdge
 
 from vgf.config import TrainConfig
 from vgf.nets import ActorCritic
@@ -57,9 +57,7 @@ def add_gradients(
         precision: makes the autocast in which losses are computed, once for each piece.
     """
     trained = list(parameters)
-    # Where a graph ends in each parameter. PyTorch would make it when a thread first needs it, under a lock of the
-    # parameter and then with Python's: one that has Python's and reads the same parameter would wait for ever.
-    ends = [get_gradient_edge(parameter) for parameter in trained]
+    ends = _Ends.of(trained)
 
     def differentiated(piece: Piece) -> tuple[Losses, Sequence[Tensor | None]]:
         with precision():
@@ -77,3 +75,21 @@ def add_gradients(
                 gradient = gradient.contiguous()  # as parameters are: Adam walks through both in memory order
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
     return found
+
+
+class _Ends(torch.autograd.Function):
+    """Where graphs end in parameters, made before any thread needs them.
+
+    PyTorch makes one when a graph first reads the parameter, under a lock of the parameter and then with Python's: a
+    thread that has Python's and reads the same parameter would wait for ever. Node by node, as ``get_gradient_edge``
+    makes them, they take four times as long.
+    """
+
+    @classmethod
+    def of(cls, parameters: Sequence[Tensor]) -> list[GradientEdge]:
+        """As :func:`torch.autograd.graph.get_gradient_edge`, of each; kept as long as the list is."""
+        return [GradientEdge(*end) for end in cls.apply(*parameters).grad_fn.next_functions]
+
+    @staticmethod
+    def forward(ctx: Any, *parameters: Tensor) -> Tensor:
+        return torch.zeros(())

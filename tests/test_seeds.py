@@ -43,6 +43,13 @@ def test_seeds_that_make_no_sense(changes, said):
         configs(**changes)
 
 
+def test_a_single_seed_beyond_the_last_is_told_as_one():
+    status, text = run_main(["task=ogbench", f"seed={2**32}"])
+    assert status == 2, text
+    assert "seed=4294967296 is out of range" in text
+    assert "seeds=" not in text
+
+
 def evaluated(run_dir, successes: list[float]) -> None:
     run = RunDirectory(run_dir)
     run_dir.mkdir()

@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.language.tiny import reference
+from tests.language.tiny import WORDS, reference, tokenizer, transformers
 from vgf.errors import UserError
 from vgf.language.decoding import Sampling, decode
-from vgf.language.heads import ValueHeads, fit_heads, sample_with_states
+from vgf.language.heads import ValueHeads, beside_tokens, fit_heads, sample_with_states
 from vgf.language.loading import heads_path, load_heads, save_heads
+from vgf.language.reference import Reference
 
 
 def _data(prompts: int = 40, width: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -110,3 +111,15 @@ def test_heads_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="damaged"):
         load_heads(tmp_path, torch.device("cpu"))
     assert load_heads(tmp_path / "elsewhere", torch.device("cpu")) == {}
+
+
+def test_the_residual_stream_may_be_wider_than_an_embedding() -> None:
+    """As of OPT-350m, which has a projection between them."""
+    config = transformers.OPTConfig(
+        vocab_size=len(WORDS), hidden_size=32, word_embed_proj_dim=16, ffn_dim=48, num_hidden_layers=3,
+        num_attention_heads=2, max_position_embeddings=64, bos_token_id=None, eos_token_id=0, pad_token_id=0,
+    )  # fmt: skip
+    source = Reference(transformers.OPTForCausalLM(config), tokenizer())
+    samples, states = sample_with_states(source, source.prompts(["w1 w2", "w3"]), 2, Sampling(4), seed=0, layer=2)
+    assert states.shape == (2, 2, 4, 32)
+    assert beside_tokens(source, states, samples.tokens).shape == (2, 2, 4, 32 + 16)

@@ -52,7 +52,7 @@ def a_run() -> list[dict]:
 def write_run(run_dir: Path, rows: list[dict], text: object = None) -> Path:
     run_dir.mkdir(parents=True, exist_ok=True)
     with open(run_dir / "eval.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer = csv.DictWriter(file, dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)]), restval="")
         writer.writeheader()
         writer.writerows(rows)
     if text is not None:

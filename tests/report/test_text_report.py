@@ -168,6 +168,17 @@ def test_a_run_gives_table_figure_and_page(run: Path) -> None:
         assert words in page.words
 
 
+def test_how_often_the_judge_prefers_is_shown_where_a_file_has_it(run: Path, tmp_path: Path) -> None:
+    assert "beats_chosen" not in (run / "eval.csv").read_text(), "as before it was measured"
+    assert "beat the data's" not in write_text_report(run)
+    rows = rows_of("reference", 0, beats_chosen=0.25) + rows_of("hidden", 4, 0.6, beats_chosen=0.875)
+    text = write_text_report(write_run(tmp_path / "later", rows, HIDDEN))
+    header, *lines = (line for line in text.splitlines() if line.startswith(("method", "reference", "hidden")))
+    assert "beat the data's" in header
+    assert ["25%" in lines[0], "88%" in lines[1]] == [True, True]
+    assert "88%" in Page(tmp_path / "later" / "report.html").words
+
+
 def test_tokens_are_escaped_and_changed_ones_marked(small: Path) -> None:
     sample = {"method": "hidden", "budget": 4, "seed": 0, "prompt": "<script>p", "before": [" bad", "<script>"],
               "after": [" good", " &", "<script>"], "changed": [True, True, False], "gold_before": -0.5}  # fmt: skip

@@ -19,11 +19,12 @@ flow has no target, only the critic does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from vgf.config import TrainConfig
@@ -55,9 +56,8 @@ def bellman(nets: Critics, draw: Draw, next_value: Tensor, weight: Tensor) -> Lo
 def frozen_value(nets: Critics, s: Tensor, a: Tensor, aggregate: str) -> Tensor:
     """Aggregated online heads of Q(s, a), whose gradient reaches the actions and no critic: [B].
 
-    The heads' parameters are exchanged meanwhile for detached ones of the same values: a term that uses this also
-    trains the heads, if any term does. Another thread may find them exchanged (``net.extras=[gradient]``), which is
-    harmless: it asks for values and for gradients of actions, and both are the same.
+    The heads' parameters are exchanged meanwhile for detached ones of the same values; other threads read the heads
+    through networks of their own.
     """
     fixed = {name: parameter.detach() for name, parameter in nets.q.named_parameters()}
     heads = functional_call(nets.q, fixed, (torch.cat([s, a], dim=-1),)).squeeze(-1)  # [E, B]
@@ -117,10 +117,10 @@ def transported_value(nets: ActorCritic, s: Tensor, noise: Tensor, config: Train
         heads = target.given(s, noise.shape[1])(particles.flatten(0, 1))  # [E, B*N]
         return aggregate_heads(heads, config.aggregate).view(noise.shape[:2]).mean(1)
 
-    return _by_rows(of_rows, s, noise)
+    return _by_rows(of_rows, nets, s, noise)
 
 
-def _by_rows(function: Callable[[Tensor, Tensor], Tensor], s: Tensor, noise: Tensor) -> Tensor:
+def _by_rows(function: Callable[[Tensor, Tensor], Tensor], nets: nn.Module, s: Tensor, noise: Tensor) -> Tensor:
     """``function`` of a few contexts at a time, side by side: no context depends on the others.
 
     What is computed for a few stays in a core's cache. Their number does not depend on the threads, and so neither
@@ -130,7 +130,21 @@ def _by_rows(function: Callable[[Tensor, Tensor], Tensor], s: Tensor, noise: Ten
         return function(s, noise)
     few = max(1, _ROWS // noise.shape[1])
     shares = zip(s.split(few), noise.split(few), strict=True)
-    return torch.cat(side_by_side([partial(function, *share) for share in shares]))
+    with _constant(nets):  # threads may share parameters that have no gradient (pieces.Readers)
+        return torch.cat(side_by_side([partial(function, *share) for share in shares]))
+
+
+@contextmanager
+def _constant(nets: nn.Module) -> Iterator[None]:
+    """No graph that is made meanwhile leads to the networks' parameters."""
+    trained = [parameter for parameter in nets.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def _td(nets: ActorCritic, draw: Draw, config: TrainConfig) -> Losses:

@@ -18,10 +18,10 @@ from vgf.trainers.terms import Draw, Losses, Piece
 __all__ = ["judge_pieces"]
 
 
-def judge_pieces(nets: ActorCritic, held_out: Draw, config: TrainConfig) -> list[Piece]:
+def judge_pieces(held_out: Draw, config: TrainConfig) -> list[Piece]:
     """IQL losses of the judge on a draw from held-out episodes."""
 
-    def losses(name: str) -> Losses:
+    def losses(name: str, nets: ActorCritic) -> Losses:
         assert nets.judge is not None
         found = IN_SAMPLE[name](nets.judge, held_out, config)
         return {f"judge/{key}": loss for key, loss in found.items()}

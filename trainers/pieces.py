@@ -8,14 +8,14 @@ the same bit for bit on any number of threads, also where terms train a network 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.autograd.graph import GradientEdge
+from torch import Tensor, nn
 
 from vgf.config import TrainConfig
 from vgf.nets import ActorCritic
@@ -24,15 +24,19 @@ from vgf.trainers.judge import judge_pieces
 from vgf.trainers.nonfinite import summed
 from vgf.trainers.terms import Draw, Losses, Piece, Term
 
-__all__ = ["add_gradients", "losses_of", "pieces_of"]
+__all__ = ["Readers", "add_gradients", "losses_of", "pieces_of"]
 
 
 def pieces_of(
-    nets: ActorCritic, objective: Mapping[str, Term], config: TrainConfig, draw: Draw, held_out: Draw | None = None
+    objective: Mapping[str, Term], config: TrainConfig, draw: Draw, held_out: Draw | None = None
 ) -> list[Piece]:
     """Losses of each term on a draw, and of the judge on a draw from held-out episodes."""
-    terms: list[Piece] = [partial(term.losses, nets, draw, config) for term in objective.values()]
-    return terms + (judge_pieces(nets, held_out, config) if held_out is not None else [])
+
+    def piece(term: Term) -> Piece:
+        return lambda nets: term.losses(nets, draw, config)
+
+    terms = [piece(term) for term in objective.values()]
+    return terms + (judge_pieces(held_out, config) if held_out is not None else [])
 
 
 def losses_of(
@@ -40,14 +44,42 @@ def losses_of(
 ) -> Losses:
     """The losses of all pieces, one after the other."""
     losses: Losses = {}
-    for piece in pieces_of(nets, objective, config, draw, held_out):
-        losses |= piece()
+    for piece in pieces_of(objective, config, draw, held_out):
+        losses |= piece(nets)
     return losses
+
+
+class Readers:
+    """Networks for several threads: the same numbers in memory, which each reads through tensors of its own.
+
+    To read a parameter is to take its lock, and PyTorch takes Python's as well where it notes in a graph that the
+    parameter is to have a gradient. Another thread that has Python's and reads the same tensor would wait for ever.
+
+    Args:
+        networks: those of the first reader; their parameters have to stay where they are in memory.
+        parameters: those of the networks that get gradients, by name.
+    """
+
+    def __init__(self, networks: nn.Module, parameters: Mapping[str, Tensor]) -> None:
+        self.parameters = list(parameters.values())
+        self._names = list(parameters)
+        self._readers: list[tuple[Any, list[Tensor]]] = [(networks, self.parameters)]
+
+    def first(self, count: int) -> list[tuple[Any, list[Tensor]]]:
+        """That many readers' networks, and parameters in the order of these."""
+        while len(self._readers) < count:
+            networks, _ = self._readers[0]
+            own = copy.deepcopy(
+                networks, {id(p): nn.Parameter(p.detach(), p.requires_grad) for p in networks.parameters()}
+            )
+            named = dict(own.named_parameters())
+            self._readers.append((own, [named[name] for name in self._names]))
+        return self._readers[:count]
 
 
 def add_gradients(
     pieces: Sequence[Piece],
-    parameters: Iterable[Tensor],
+    readers: Readers,
     precision: Callable[[], AbstractContextManager[Any]],
     share: float = 1.0,
 ) -> Losses:
@@ -56,40 +88,21 @@ def add_gradients(
     Args:
         precision: makes the autocast in which losses are computed, once for each piece.
     """
-    trained = list(parameters)
-    ends = _Ends.of(trained)
 
-    def differentiated(piece: Piece) -> tuple[Losses, Sequence[Tensor | None]]:
+    def differentiated(piece: Piece, networks: Any, trained: list[Tensor]) -> tuple[Losses, Sequence[Tensor | None]]:
         with precision():
-            losses = piece()
+            losses = piece(networks)
         total = summed(losses) * share
         nothing = [None] * len(trained)  # of a piece whose networks are all frozen
-        gradients = torch.autograd.grad(total, ends, allow_unused=True) if total.requires_grad else nothing
+        gradients = torch.autograd.grad(total, trained, allow_unused=True) if total.requires_grad else nothing
         return {name: loss.detach() for name, loss in losses.items()}, gradients
 
+    jobs = zip(pieces, readers.first(len(pieces)), strict=True)
     found: Losses = {}
-    for losses, gradients in side_by_side([partial(differentiated, piece) for piece in pieces]):
+    for losses, gradients in side_by_side([partial(differentiated, piece, *reader) for piece, reader in jobs]):
         found |= losses
-        for parameter, gradient in zip(trained, gradients, strict=True):
+        for parameter, gradient in zip(readers.parameters, gradients, strict=True):
             if gradient is not None:
                 gradient = gradient.contiguous()  # as parameters are: Adam walks through both in memory order
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
     return found
-
-
-class _Ends(torch.autograd.Function):
-    """Where graphs end in parameters, made before any thread needs them.
-
-    PyTorch makes one when a graph first reads the parameter, under a lock of the parameter and then with Python's: a
-    thread that has Python's and reads the same parameter would wait for ever. Node by node, as ``get_gradient_edge``
-    makes them, they take four times as long.
-    """
-
-    @classmethod
-    def of(cls, parameters: Sequence[Tensor]) -> list[GradientEdge]:
-        """As :func:`torch.autograd.graph.get_gradient_edge`, of each; kept as long as the list is."""
-        return [GradientEdge(*end) for end in cls.apply(*parameters).grad_fn.next_functions]
-
-    @staticmethod
-    def forward(ctx: Any, *parameters: Tensor) -> Tensor:
-        return torch.zeros(())

@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -33,8 +32,8 @@ from vgf.rundir import RunDirectory
 from vgf.speed import compiled, precision_context
 from vgf.trainers.loop import advance_to, require_points
 from vgf.trainers.nonfinite import is_finite, summed
-from vgf.trainers.pieces import add_gradients, losses_of
-from vgf.trainers.terms import Draw, Losses, Term
+from vgf.trainers.pieces import Readers, add_gradients, losses_of
+from vgf.trainers.terms import Draw, Losses, Piece, Term
 from vgf.trainers.trainer import Trainer
 from vgf.transport.gradient import inside_vmap
 
@@ -129,6 +128,7 @@ class SeedStack:
         self.parameters = {k: p for k, p in self.networks.named_parameters() if p.requires_grad}
         self.optimizer = SideBySideAdam(self.parameters.values(), self.config.learning_rate)
         self._take_adam()
+        self.readers = Readers(self.networks, self.parameters)
         self._objective = _Objective(self.networks, first.objective, self.config)
         self._loss = compiled(self._losses, first.compile)
 
@@ -170,9 +170,12 @@ class SeedStack:
         held = list(zip(*(held_out.split(count) for _, held_out in drawn if held_out), strict=True)) or [()] * count
         parts: list[Losses] = []
         for micro, micro_held in zip(draws, held, strict=True):
-            piece = partial(self._loss, _stacked(micro), _stacked(micro_held))
-            parts.append(add_gradients([piece], self.parameters.values(), self._precision, 1 / count))
+            parts.append(add_gradients([self._piece(micro, micro_held)], self.readers, self._precision, 1 / count))
         return {k: torch.stack([part[k] for part in parts]).mean(0) for k in parts[0]}
+
+    def _piece(self, draws: Sequence[Draw], held_out: Sequence[Draw]) -> Piece:
+        draw, held = _stacked(draws), _stacked(held_out)
+        return lambda _: self._loss(draw, held)
 
     def _precision(self) -> AbstractContextManager[Any]:
         return precision_context(self.trainers[0].data.device, self.config.precision)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -60,7 +61,7 @@ class Draw:
 # Names ending in "/loss" are summed and minimised, others are only logged.
 Losses = dict[str, Tensor]
 
-Piece = Callable[[], Losses]  # some of an update's losses, computed when called
+Piece = Callable[[Any], Losses]  # some of an update's losses, of the networks that it is called with
 
 
 @dataclass(frozen=True)

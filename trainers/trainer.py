@@ -34,7 +34,7 @@ from vgf.trainers import resume
 from vgf.trainers.extra_losses import action_gradient
 from vgf.trainers.networks import network_sizes
 from vgf.trainers.nonfinite import Guard, examine, is_finite, require_finite, summed
-from vgf.trainers.pieces import add_gradients, losses_of, pieces_of
+from vgf.trainers.pieces import Readers, add_gradients, losses_of, pieces_of
 from vgf.trainers.terms import Draw, Losses, Piece, Term
 from vgf.transport import get_rule
 
@@ -57,6 +57,7 @@ class Trainer:
         data, validation: stores of the training data and of held-out episodes; the latter None where there are none.
         networks: all of the run's, those that are not trained among them.
         parameters: what the optimiser moves, by name: the networks' parameters without those of train.freeze.
+        readers: the networks as the threads of an update read them.
         judged: whether the judge is among them, which learns from ``validation`` in every third update.
         streams: random generators by purpose; so no purpose takes another's numbers, and all are in a checkpoint.
         spare: W, spare normal numbers of a row of the batch, by the name of the term that takes them.
@@ -99,6 +100,7 @@ class Trainer:
         self.parameters = {k: p for k, p in self.networks.named_parameters() if p.requires_grad}
         if not self.parameters:
             raise UserError(f"train.freeze={list(config.train.freeze)} leaves nothing to train")
+        self.readers = Readers(self.networks, self.parameters)
         self.judged = any(name.startswith("judge.") for name in self.parameters)
         recorded = records(config.compile, device, self.against_recording())
         self.optimizer = SideBySideAdam(self.parameters.values(), c.learning_rate, capturable=recorded)
@@ -188,7 +190,7 @@ class Trainer:
         count = self.config.accumulate
         held = held_out.split(count) if held_out else [None] * count
         parts = [
-            add_gradients(self._pieces(*micro), self.parameters.values(), self._precision, 1 / count)
+            add_gradients(self._pieces(*micro), self.readers, self._precision, 1 / count)
             for micro in zip(draw.split(count), held, strict=True)
         ]
         return parts[0] if count == 1 else {k: torch.stack([part[k] for part in parts]).mean(0) for k in parts[0]}
@@ -196,8 +198,8 @@ class Trainer:
     def _pieces(self, draw: Draw, held_out: Draw | None) -> list[Piece]:
         """Term by term, or everything as the one function that was compiled."""
         if self.compile != "off":
-            return [partial(self.loss, draw, held_out)]
-        return pieces_of(self.networks, self.objective, self.config, draw, held_out)
+            return [lambda _: self.loss(draw, held_out)]
+        return pieces_of(self.objective, self.config, draw, held_out)
 
     def _precision(self) -> AbstractContextManager[Any]:
         return precision_context(self.data.device, self.config.precision)

@@ -16,7 +16,7 @@ from vgf.trainers import critics
 from vgf.trainers.critics import CRITICS, frozen_value, transported_value
 from vgf.trainers.loop import Trainer
 from vgf.trainers.offline import objective
-from vgf.trainers.pieces import add_gradients, losses_of, pieces_of
+from vgf.trainers.pieces import Readers, add_gradients, losses_of, pieces_of
 from vgf.transport import get_rule
 from vgf.transport.landscape import aggregate_heads
 
@@ -123,9 +123,9 @@ def test_a_loss_whose_networks_are_frozen_has_no_gradient():
     for parameter in nets.v.parameters():
         parameter.requires_grad_(False)
     nets.zero_grad()
-    pieces = pieces_of(nets, CRITICS["iql"], config, draw)
-    trained = [p for p in nets.parameters() if p.requires_grad]
-    found = add_gradients(pieces, trained, nullcontext, 0.5)
+    pieces = pieces_of(CRITICS["iql"], config, draw)
+    trained = {name: p for name, p in nets.named_parameters() if p.requires_grad}
+    found = add_gradients(pieces, Readers(nets, trained), nullcontext, 0.5)
     assert set(found) == {"critic/loss", "critic/q_mean", "value/loss"}
     losses_of(nets, {"critic": CRITICS["iql"]["critic"]}, config, draw)["critic/loss"].backward()  # on top
     ours = [p.grad for p in nets.q.parameters()]

@@ -1,0 +1,132 @@
+"""The pieces of an update read networks of their own: no thread waits for a tensor that another one has locked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import nullcontext
+
+import pytest
+import torch
+from small import problem, small_config
+
+from vgf.side_by_side import set_side_threads
+from vgf.trainers import critics
+from vgf.trainers.offline import objective
+from vgf.trainers.pieces import Readers, add_gradients
+from vgf.trainers.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+def trainer_of(**changes) -> Trainer:
+    config = small_config(train__precision="float32", **changes)
+    return Trainer(config, problem(validation=True), CPU, objective(config))
+
+
+def test_every_piece_reads_the_same_numbers_through_tensors_of_its_own():
+    trainer = trainer_of(net__extras=["gradient", "noisy", "flow_map", "optimal"])
+    read = []
+    pieces = trainer._pieces(*trainer.draws(trainer.data))
+
+    def noted(piece):
+        def losses(networks):
+            read.append(dict(networks.named_parameters()))
+            return piece(networks)
+
+        return losses
+
+    add_gradients([noted(piece) for piece in pieces], trainer.readers, nullcontext)
+    assert len(read) == len(pieces) > 4
+    tensors = [parameter for parameters in read for parameter in parameters.values()]
+    assert len({id(tensor) for tensor in tensors}) == len(tensors)
+    trainer.optimizer.step()
+    for name, parameter in trainer.networks.named_parameters():
+        for parameters in read:
+            assert parameters[name].data_ptr() == parameter.data_ptr(), name
+            assert parameters[name].requires_grad == parameter.requires_grad, name
+
+
+def test_gradients_of_pieces_that_train_a_network_together_are_added_up():
+    linear = torch.nn.Linear(3, 1, bias=False)
+    readers = Readers(linear, dict(linear.named_parameters()))
+
+    def piece(networks: torch.nn.Module) -> dict[str, torch.Tensor]:
+        return {"a/loss": networks.weight.square().sum()}
+
+    add_gradients([piece, piece, piece], readers, nullcontext, 0.5)
+    torch.testing.assert_close(linear.weight.grad, 3 * linear.weight.detach())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_threads_that_share_a_td_target_find_no_parameter_that_has_a_gradient(monkeypatch, fails):
+    trainer = trainer_of(train__critic="td", train__td__particles=4)
+    seen = []
+    whole = critics.transport
+
+    def watched(*args, **settings):
+        seen.append([name for name, p in trainer.networks.named_parameters() if p.requires_grad])
+        if fails:
+            raise ValueError("in a share")
+        return whole(*args, **settings)
+
+    monkeypatch.setattr(critics, "transport", watched)
+    before = {name: p.requires_grad for name, p in trainer.networks.named_parameters()}
+    draw, _ = trainer.draws(trainer.data)
+    noise = draw.spare["critic"].view(len(draw.noise), 4, -1)
+    with torch.no_grad(), pytest.raises(ValueError, match="in a share") if fails else nullcontext():
+        critics.transported_value(trainer.networks, draw.batch.next_observations, noise, trainer.config)
+    assert seen
+    assert not any(seen)
+    assert before == {name: p.requires_grad for name, p in trainer.networks.named_parameters()}
+    assert any(before.values())
+
+
+READ_AND_TRAIN = """
+import threading, torch
+from vgf.trainers.pieces import Readers
+network = torch.nn.Linear(3, 1, bias=False)
+readers = Readers(network, dict(network.named_parameters()))
+(one, _), (other, parameters) = readers.first(2)
+turns, end = [0, 0], threading.Event()
+
+def read():
+    with torch.no_grad():
+        while not end.is_set():
+            one.weight.mT  # takes the tensor's lock, and keeps Python's
+            turns[0] += 1
+
+def train():
+    while not end.is_set():
+        torch.autograd.grad(other.weight.squeeze(0).sum(), parameters)  # takes Python's lock under the tensor's
+        turns[1] += 1
+
+threads = [threading.Thread(target=f, daemon=True) for f in (read, train)]
+for thread in threads: thread.start()
+end.wait(3)
+end.set()
+for thread in threads: thread.join()
+print(min(turns))
+"""
+
+
+def test_a_thread_that_reads_and_one_that_trains_do_not_wait_for_each_other_for_ever():
+    found = subprocess.run([sys.executable, "-c", READ_AND_TRAIN], capture_output=True, text=True, timeout=120)
+    assert found.returncode == 0, found.stderr
+    assert int(found.stdout) > 10
+
+
+@pytest.mark.parametrize("critic", ["iql", "td"])
+def test_an_update_in_two_threads_reads_what_the_last_one_has_written(critic):
+    """Networks of readers follow the optimiser and the target networks: the same bits as in one thread."""
+    found = []
+    for threads in (1, 2):
+        set_side_threads(threads)
+        try:
+            trainer = trainer_of(train__critic=critic, train__td__particles=3)
+            for _ in range(5):
+                trainer.advance()
+        finally:
+            set_side_threads(1)
+        found.append(trainer.networks.state_dict())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])

@@ -7,14 +7,12 @@ What is minimised is a dictionary of terms (``terms.py``) that is handed over; t
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,6 +33,7 @@ from vgf.trainers.extra_losses import action_gradient
 from vgf.trainers.networks import network_sizes
 from vgf.trainers.nonfinite import Guard, examine, is_finite, require_finite, summed
 from vgf.trainers.pieces import Readers, add_gradients, losses_of, pieces_of
+from vgf.trainers.streams import flow_times, stream
 from vgf.trainers.terms import Draw, Losses, Piece, Term
 from vgf.transport import get_rule
 
@@ -106,7 +105,7 @@ class Trainer:
         self.optimizer = SideBySideAdam(self.parameters.values(), c.learning_rate, capturable=recorded)
         widths = {name: term.spare(self.networks.sizes, c) for name, term in objective.items()}
         self.spare = {name: width for name, width in widths.items() if width}
-        self.streams = {name: _stream(device, config.seed, name) for name in (*_STREAMS, *self.spare)}
+        self.streams = {name: stream(device, config.seed, name) for name in (*_STREAMS, *self.spare)}
         self.streams["batches"].manual_seed(config.seed)
         self.compile = config.compile
         self.loss: Callable[..., Losses] = compiled(self._loss, config.compile)
@@ -228,20 +227,13 @@ class Trainer:
         data.seek(self.step)
         batch = data.sample(size, generator)
         noise = torch.randn(size, batch.actions.shape[1], generator=generator, device=device)
-        t = self._times(size, generator)
+        t = flow_times(size, self.config, generator)
         extra = {
             name: torch.randn(size, width, generator=spare[name], device=device)
             for name, width in self.spare.items()
             if spare
         }
         return Draw(batch, noise, t, extra)
-
-    def _times(self, size: int, generator: torch.Generator) -> Tensor:
-        """Flow times [size, 1] in [0, 1], as ``train.flow_times`` says."""
-        if self.config.flow_times == "uniform":
-            return torch.rand(size, 1, generator=generator, device=generator.device)
-        grid = self.config.flow_steps
-        return torch.randint(grid + 1, (size, 1), generator=generator, device=generator.device) / grid
 
     def _loss(self, draw: Draw, held_out: Draw | None = None) -> Losses:
         return losses_of(self.networks, self.objective, self.config, draw, held_out)
@@ -266,7 +258,7 @@ class Trainer:
             named["skipped"] = self.guard.skipped
         # Streams that depend on the step alone: logging more often leaves training as it is.
         device = self.data.device
-        spare = {name: _stream(device, self.step, f"metrics.{name}") for name in self.spare}
+        spare = {name: stream(device, self.step, f"metrics.{name}") for name in self.spare}
         generator = torch.Generator(device).manual_seed(self.step)
         draw = self.draw(self.validation or self.data, generator, spare)
         if self.validation:
@@ -298,9 +290,3 @@ class Trainer:
         """Networks that are trained once this run is at its end; V(s) has parameters even where no term trains it."""
         own = {network_of(name) for name in self.parameters}
         return (own if "value" in self.objective else own - {"v"}) | self.inherited
-
-
-def _stream(device: torch.device, seed: int, name: str) -> torch.Generator:
-    """A generator for one purpose; its seed has 32 bits, because a CPU's generator keeps no more of it."""
-    words = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(1)
-    return torch.Generator(device).manual_seed(int(words[0]))

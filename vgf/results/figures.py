@@ -69,6 +69,9 @@ def _drawn(experiment: Experiment, figure: Figure) -> Picture:
     points = [[scale * x for x in _with_ends(values[name])] for name in figure.measures]
     if lines:
         _draw_lines(axes, figure.measures, points, percent=scale == 100)
+        # Below the axes: where lines leave room inside, their intervals may not.
+        names = axes.get_legend_handles_labels()
+        picture.legend(*names, loc="outside lower left", ncols=4, frameon=False, fontsize=9, labelcolor=INK)
     else:
         _draw_dots(axes, figure.measures, points, percent=scale == 100)
     axes.set_title(experiment.title, loc="left", color=INK, fontsize=10, fontweight="bold", pad=8)
@@ -91,7 +94,7 @@ def _draw_lines(axes: Axes, names: Sequence[str], points: Sequence[Sequence[floa
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     if percent:
         percent_axis(axes)
-    axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    axes.set_xticks(sorted({_place(name) for name in names}))  # the columns of the experiment's table
 
 
 def _place(name: str) -> float:

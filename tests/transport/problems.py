@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from vgf.transport import RULES
+from vgf.transport import RULES, transport
 
 STATE, ACTION, HEADS = 3, 2, 2
+every_rule = pytest.mark.parametrize("rule", list(RULES))
+moving_rule = pytest.mark.parametrize("rule", [r for r in RULES if RULES[r].where != "nowhere"])
 
 
 class SmallProblem:
@@ -79,3 +82,9 @@ def euler(velocity: Callable[..., Tensor], s: Tensor, noise: Tensor, steps: int)
         flat = x.flatten(0, 1)
         x = x + velocity(context, flat, flat.new_full((len(flat), 1), k / steps)).view(x.shape) / steps
     return x.clamp(-1, 1)
+
+
+def move(rule: str, problem: SmallProblem, start: tuple[Tensor, Tensor], budget: Any, **changes: Any) -> Any:
+    """``transport`` from the problem's start, with what the rule needs."""
+    context, noise = start
+    return transport(rule, context, noise, budget=budget, **(problem.arguments(rule) | changes))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.language.tiny import WORDS, tokenizer
@@ -59,6 +59,7 @@ def test_models_with_sums_of_their_own_keep_them(kind: str) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 12), st.lists(st.sampled_from(["one", "three", "repeat", "choose", "crop"]), max_size=8))
+@example(1, ["crop", "crop", "crop", "repeat", "one"])
 def test_a_cache_with_room_holds_what_a_growing_one_holds(room: int, events: list[str]) -> None:
     generator = torch.Generator().manual_seed(0)
     roomy, growing = RoomyLayer(room), transformers.cache_utils.DynamicLayer()
@@ -73,6 +74,8 @@ def test_a_cache_with_room_holds_what_a_growing_one_holds(room: int, events: lis
             for layer in (roomy, growing):
                 layer.batch_select_indices(torch.tensor([0]))
         elif event == "crop":
+            if growing.get_seq_length() == 1:
+                continue  # no text is empty, and theirs does not repeat an empty one
             for layer in (roomy, growing):
                 layer.crop(-1)
         else:

@@ -12,8 +12,8 @@ from tests.language.tiny import KINDS, classifier, count_good, reference, values
 from vgf.config import MethodConfig
 from vgf.errors import UserError
 from vgf.language import gumbel
-from vgf.language.decoding import Samples, Sampling, decode
-from vgf.language.limits import Limits, share_changed
+from vgf.language.decoding import Sampling, decode
+from vgf.language.limits import Limits
 from vgf.language.policy import TextPolicy, Values
 from vgf.language.rewards import RewardModel
 from vgf.language.rules import TEXT_RULES, get_text_rule
@@ -252,31 +252,6 @@ def test_a_radius_of_nothing_moves_nothing(policy: TextPolicy, name: str) -> Non
         return
     generation = policy.move(batch, far, 0, _method(name))
     assert torch.equal(generation.moved.tokens, generation.twins.tokens)
-
-
-@pytest.mark.parametrize("limits", [Limits(changed=0.5), Limits(nll_rise=0.2), Limits(changed=0.0)])
-def test_limits_hold_for_every_particle(policy: TextPolicy, limits: Limits) -> None:
-    limited = TextPolicy(policy.reference, policy.values, policy.method, policy.sampling, limits=limits)
-    batch, far, method = policy.reference.prompts(PROMPTS), Budget(steps=4, size=1.0), _method("hidden", particles=32)
-    free, generation = policy.move(batch, far, 0, method), limited.move(batch, far, 0, method)
-
-    def nll(samples: Samples) -> torch.Tensor:
-        return -policy.reference.log_probs(batch, samples.tokens, samples.mask).sum(-1) / samples.mask.sum(-1)
-
-    def within(moved: Samples, twins: Samples) -> torch.Tensor:
-        if limits.nll_rise is None:
-            return share_changed(moved, twins) <= limits.changed
-        return nll(moved) - nll(twins) <= limits.nll_rise
-
-    assert within(generation.moved, generation.twins).all()
-    assert not within(free.moved, free.twins).all(), "the limit should bind somewhere"
-    torch.testing.assert_close(generation.rewards, policy.score(generation.moved, policy.values.reward))
-
-
-@pytest.mark.parametrize("wrong", [{"changed": 1.5}, {"nll_rise": -1.0}])
-def test_limits_out_of_range_name_their_key(wrong: dict) -> None:
-    with pytest.raises(UserError, match=f"text.limits.{next(iter(wrong))}"):
-        Limits(**wrong)
 
 
 def test_heads_that_were_not_fitted_are_missed(policy: TextPolicy) -> None:

@@ -168,9 +168,10 @@ class SeedStack:
         count = self.config.accumulate
         draws = zip(*(draw.split(count) for draw, _ in drawn), strict=True)
         held = list(zip(*(held_out.split(count) for _, held_out in drawn if held_out), strict=True)) or [()] * count
-        parts: list[Losses] = []
-        for micro, micro_held in zip(draws, held, strict=True):
-            parts.append(add_gradients([self._piece(micro, micro_held)], self.readers, self._precision, 1 / count))
+        parts = [
+            add_gradients([self._piece(*micro)], self.readers, self._precision, 1 / count)
+            for micro in zip(draws, held, strict=True)
+        ]
         return {k: torch.stack([part[k] for part in parts]).mean(0) for k in parts[0]}
 
     def _piece(self, draws: Sequence[Draw], held_out: Sequence[Draw]) -> Piece:

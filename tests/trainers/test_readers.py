@@ -10,10 +10,10 @@ import pytest
 import torch
 from small import problem, small_config
 
-from vgf.side_by_side import set_side_threads
 from vgf.trainers import critics
+from vgf.trainers.nonfinite import summed
 from vgf.trainers.offline import objective
-from vgf.trainers.pieces import Readers, add_gradients
+from vgf.trainers.pieces import Readers, add_gradients, losses_of
 from vgf.trainers.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -117,16 +117,17 @@ def test_a_thread_that_reads_and_one_that_trains_do_not_wait_for_each_other_for_
 
 
 @pytest.mark.parametrize("critic", ["iql", "td"])
-def test_an_update_in_two_threads_reads_what_the_last_one_has_written(critic):
-    """Networks of readers follow the optimiser and the target networks: the same bits as in one thread."""
-    found = []
-    for threads in (1, 2):
-        set_side_threads(threads)
-        try:
-            trainer = trainer_of(train__critic=critic, train__td__particles=3)
-            for _ in range(5):
-                trainer.advance()
-        finally:
-            set_side_threads(1)
-        found.append(trainer.networks.state_dict())
-    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+def test_readers_follow_what_the_optimiser_and_the_target_networks_write(critic):
+    """After some updates the gradients are those of networks that everything reads directly."""
+    trainer = trainer_of(train__critic=critic, train__td__particles=3)
+    for _ in range(5):
+        trainer.advance()
+    draw = trainer.draw(trainer.data, trainer.streams["batches"], trainer.streams)
+    expected = losses_of(trainer.networks, trainer.objective, trainer.config, draw)
+    parameters = list(trainer.parameters.values())
+    plain = torch.autograd.grad(summed(expected), parameters, allow_unused=True)
+    trainer.optimizer.zero_grad()
+    found = add_gradients(trainer._pieces(draw, None), trainer.readers, nullcontext)
+    torch.testing.assert_close(found, {name: loss.detach() for name, loss in expected.items()})
+    for parameter, gradient in zip(parameters, plain, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)

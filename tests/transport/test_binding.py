@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from problems import SmallProblem
+from problems import SmallProblem, every_rule
 
 from vgf import Budget, transport
-from vgf.transport import RULES
 
 
 class Conditioned:
@@ -26,7 +25,7 @@ class Conditioned:
         return lambda *rest: self.function(each, *rest)
 
 
-@pytest.mark.parametrize("rule", list(RULES))
+@every_rule
 def test_contexts_are_given_once_and_nothing_else_changes(rule):
     problem = SmallProblem()
     context, noise = problem.draw(3, 4)

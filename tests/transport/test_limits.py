@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import SmallProblem, euler
+from problems import SmallProblem, euler, move
 
 from vgf import Budget, UserError, transport
 from vgf.transport import RULES
@@ -23,9 +23,8 @@ counts = st.integers(1, 5)
 sizes = st.floats(1e-3, 2.0)
 
 
-def move(rule, problem, start, budget, **changes):
-    context, noise = start
-    return transport(rule, context, noise, budget=budget, **(problem.arguments(rule) | changes)).particles
+def particles_of(rule, problem, start, budget, **changes):
+    return move(rule, problem, start, budget, **changes).particles
 
 
 def equal(a, b):
@@ -57,7 +56,7 @@ def test_vgf_with_one_particle_is_adam_ascent(seed, steps, size):
         problem.critic(context, x).amin(0).sum().backward()
         optimiser.step()
         x.data.clamp_(-1, 1)
-    equal(move("vgf", problem, (context, noise), Budget(steps=steps, size=size))[:, 0], x.detach())
+    equal(particles_of("vgf", problem, (context, noise), Budget(steps=steps, size=size))[:, 0], x.detach())
 
 
 @few
@@ -93,10 +92,10 @@ def test_plain_vgf_obeys_the_transport_bound(seed, steps, size, alpha, sigma):
 def test_qpilots_u_is_a_setting_of_qgf_jacobian(seed, size):
     problem = SmallProblem(seed)
     start = problem.draw(3, 2, seed)
-    expected = move("qpilots_u", problem, start, Budget(size=size))
+    expected = particles_of("qpilots_u", problem, start, Budget(size=size))
     shared = {"step": "norm_matched", "straight_through": True}
-    equal(move("qgf_jacobian", problem, start, Budget(size=size), skip_first=True, **shared), expected)
-    equal(move("qgf_jacobian", problem, start, Budget(steps=4, size=size), **shared), expected)
+    equal(particles_of("qgf_jacobian", problem, start, Budget(size=size), skip_first=True, **shared), expected)
+    equal(particles_of("qgf_jacobian", problem, start, Budget(steps=4, size=size), **shared), expected)
 
 
 @pytest.mark.parametrize("rule", [r for r in RULES if RULES[r].where == "inside"])
@@ -120,7 +119,7 @@ def test_the_last_steps_are_the_guided_ones(rule, guided):
     if "sampler" in arguments:
         arguments["sampler"] = problem.sampler
     resumed = transport(rule, context, x, budget=Budget(steps=guided, size=0.3), **arguments).particles
-    equal(move(rule, problem, (context, noise), Budget(steps=guided, size=0.3)), resumed)
+    equal(particles_of(rule, problem, (context, noise), Budget(steps=guided, size=0.3)), resumed)
 
 
 @few
@@ -148,8 +147,8 @@ def test_jacobian_is_the_identity_where_the_velocity_ignores_the_particle(seed, 
     start = problem.draw(3, 2, seed)
     blind = {"velocity": lambda s, x, t: problem.velocity(s, torch.zeros_like(x), t), "low": -1e3, "high": 1e3}
     equal(
-        move("qgf", problem, start, Budget(size=size), **blind),
-        move("qgf_jacobian", problem, start, Budget(size=size), **blind),
+        particles_of("qgf", problem, start, Budget(size=size), **blind),
+        particles_of("qgf_jacobian", problem, start, Budget(size=size), **blind),
     )
 
 

@@ -39,7 +39,7 @@ from vgf.transport.landscape import aggregate_heads
 
 __all__ = ["CRITICS", "IN_SAMPLE", "bellman", "frozen_value", "transported_value"]
 
-_ROWS = 640  # particles at a time in a TD target: what they become in 512 units stays in a core's cache
+_ROWS = 1280  # particles times heads at a time in a TD target: at 512 units they stay in a core's cache
 
 
 def bellman(nets: Critics, draw: Draw, next_value: Tensor, weight: Tensor) -> Losses:
@@ -120,7 +120,7 @@ def transported_value(nets: ActorCritic, s: Tensor, noise: Tensor, config: Train
     return _by_rows(of_rows, nets, s, noise)
 
 
-def _by_rows(function: Callable[[Tensor, Tensor], Tensor], nets: nn.Module, s: Tensor, noise: Tensor) -> Tensor:
+def _by_rows(function: Callable[[Tensor, Tensor], Tensor], nets: Critics, s: Tensor, noise: Tensor) -> Tensor:
     """``function`` of a few contexts at a time, side by side: no context depends on the others.
 
     What is computed for a few stays in a core's cache. Their number does not depend on the threads, and so neither
@@ -128,7 +128,7 @@ def _by_rows(function: Callable[[Tensor, Tensor], Tensor], nets: nn.Module, s: T
     """
     if torch.compiler.is_compiling() or is_inside_vmap() or s.is_cuda:
         return function(s, noise)
-    few = max(1, _ROWS // noise.shape[1])
+    few = max(1, _ROWS // (nets.q.heads * noise.shape[1]))
     shares = zip(s.split(few), noise.split(few), strict=True)
     with _constant(nets):  # threads may share parameters that have no gradient (pieces.Readers)
         return torch.cat(side_by_side([partial(function, *share) for share in shares]))

@@ -112,10 +112,27 @@ def test_a_td_target_in_shares_is_that_of_all_rows_at_once(monkeypatch):
     noise = draw.spare["critic"].view(8, 4, -1)
     with torch.no_grad():
         whole = transported_value(nets, draw.batch.next_observations, noise, config)
-        for rows in (1, 4, 12):  # particles; a context keeps its own together
+        for rows in (2, 8, 24):  # particles times two heads; a context keeps its own together
             monkeypatch.setattr(critics, "_ROWS", rows)
             shares = transported_value(nets, draw.batch.next_observations, noise, config)
             torch.testing.assert_close(shares, whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("heads", "particles", "contexts"), [(2, 4, 3), (10, 1, 2), (10, 4, 1)])
+def test_a_share_of_a_td_target_holds_so_many_particles_times_heads(monkeypatch, heads, particles, contexts):
+    nets, draw, config = fixture(train__critic="td", train__td__particles=particles, net__heads=heads)
+    seen = []
+    monkeypatch.setattr(critics, "_ROWS", 24)
+
+    def watched(rule, s, *rest, **options):
+        seen.append(len(s))
+        return transport(rule, s, *rest, **options)
+
+    monkeypatch.setattr(critics, "transport", watched)
+    with torch.no_grad():
+        transported_value(nets, draw.batch.next_observations, draw.spare["critic"].view(8, particles, -1), config)
+    assert max(seen) == contexts
+    assert sum(seen) == 8
 
 
 def test_a_loss_whose_networks_are_frozen_has_no_gradient():

@@ -279,8 +279,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def point_to_best(run_dir: Path, step: int) -> None:
     """Make ``best`` name the best checkpoint up to ``step``, where any was played (:mod:`vgf.rotation`)."""
     folder = run_dir / "checkpoints"
-    there = [known for known in _steps(folder) if known <= step]
-    best = best_step(there, scores_of(run_dir))
+    best = best_step([known for known in _steps(folder) if known <= step], scores_of(run_dir))
     if best is not None and _pointed(folder, "best") != best:
         atomic_write_text(folder / "best", _name(best) + "\n")
 

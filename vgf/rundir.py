@@ -11,17 +11,12 @@ import functools
 import io
 import json
 import math
-import platform
-import shlex
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -31,22 +26,19 @@ from vgf.config import BudgetConfig, Config, MethodConfig
 from vgf.errors import UserError
 from vgf.evaluation import EpisodeRecord
 from vgf.files import atomic_write_text, locked, sweep, writing
-from vgf.identity import difference, git_revision
+from vgf.identity import difference
 from vgf.methods import meant
 from vgf.played import Played, keep_played, read_played
+from vgf.provenance import environment_text
 from vgf.trackers import Trackers
 
-__all__ = [
-    "EVAL_COLUMNS", "PACKAGES", "RunDirectory", "as_chosen", "as_loaded", "command_line", "read_auto_budget",
-    "read_config",
-]  # fmt: skip
+__all__ = ["EVAL_COLUMNS", "RunDirectory", "as_chosen", "as_loaded", "read_auto_budget", "read_config"]
 
 EVAL_COLUMNS = (
     "step", "method", "budget", "episode", "return", "success", "length", "travelled", "value", "milliseconds",
     "judge",
 )  # fmt: skip
 
-PACKAGES = ("vgf", "torch", "numpy", "mujoco", "gymnasium", "ogbench", "safetensors", "hydra-core")
 # What is measured or played; all but metrics.jsonl, which follows the checkpoints.
 _MEASURED = ("probe.npz", "scale.json", "eval.csv", "evaluations.json", "offline.csv", "auto_budget.json")
 _RENAMED = {("transport.select", "first"): "none"}  # values that runs of earlier versions have stored
@@ -67,9 +59,9 @@ def read_config(run_dir: Path, *, key: str = "run") -> Config:
         if "${" in str(OmegaConf.to_container(stored)):  # runs write theirs resolved; a stranger's could read variables
             raise UserError(f"{key}={run_dir}: config.yaml refers to things outside itself (${{...}}); it is not taken")
         loaded = OmegaConf.merge(_schema(), stored)
-        for (key, was), now in _RENAMED.items():
-            if OmegaConf.select(loaded, key) == was:
-                OmegaConf.update(loaded, key, now)
+        for (name, was), now in _RENAMED.items():
+            if OmegaConf.select(loaded, name) == was:
+                OmegaConf.update(loaded, name, now)
         config = OmegaConf.to_object(loaded)
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, TypeError) as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
@@ -257,30 +249,6 @@ class RunDirectory:
         """Tell the trackers what a method scored at a budget; what was not measured (NaN) is left out."""
         known = {name: mean for name, mean in means.items() if not math.isnan(mean)}
         self.trackers.log(step, {f"eval/{method}/{_number(budget)}/{name}": mean for name, mean in known.items()})
-
-
-def environment_text() -> str:
-    """Command line and versions, for ``environment.txt``."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    lines = [
-        f"command: {command_line()}",
-        f"commit: {git_revision() or 'unknown'}",
-        f"python: {platform.python_version()}",
-        f"platform: {platform.platform()}",
-    ]
-    return "\n".join(lines + [f"{k}: {v}" for k, v in versions.items()]) + "\n"
-
-
-def command_line() -> str:
-    """The command that makes this run, quoted for a shell; of one job of a sweep, the command of this job alone."""
-    known = HydraConfig.initialized()  # a launcher's worker process has a command line of its own
-    given = list(HydraConfig.get().overrides.task) if known else sys.argv[1:]
-    return f"python -m vgf.run {shlex.join(given)}".rstrip()
 
 
 def _mean(numbers: Iterable[float]) -> float:

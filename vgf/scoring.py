@@ -21,10 +21,11 @@ from vgf.played import Played, played_with
 from vgf.policy import Policy, load
 from vgf.probe import measure, particle_clouds, read_probe, trusted
 from vgf.progress import progress_bar
+from vgf.provenance import command_line
 from vgf.report.clouds import write_clouds
 from vgf.report.control_report import write_report
 from vgf.report.measurements import add_measurements
-from vgf.rundir import RunDirectory, command_line
+from vgf.rundir import RunDirectory
 
 __all__ = ["Point", "pick_budget", "play_points", "points_of", "score_run"]
 

@@ -21,8 +21,8 @@ import torch
 from vgf.commands import Parser
 from vgf.config import Config
 from vgf.cores import cores
+from vgf.provenance import PACKAGES
 from vgf.rendering import NO_RENDERING, rendering_backend
-from vgf.rundir import PACKAGES
 from vgf.terminal.help import columns
 
 __all__ = ["run"]

@@ -50,6 +50,11 @@ def complaint(monkeypatch, capsys, tmp_path):
         ("train.steps=abc", "train.steps: .*'abc'.* int"),
         ("train.steps=-4", "train.steps=-4 is out of range"),
         ("online.steps=5000", "online.steps says nothing to trainer=offline; use trainer=online"),
+        (
+            "train.td.rule=qpilots_u",
+            "train.td.rule says nothing to train.critic=iql; use train.critic=td, or leave it out",
+        ),
+        ("text.model=gpt2", "text.model says nothing to task=ogbench; use task=llm_reward, or leave it out"),
         ("train.steps=null", "train.steps: it cannot be null .* int"),
         (
             "text.gold=null",
@@ -108,6 +113,8 @@ def complaint(monkeypatch, capsys, tmp_path):
         ("trainer=extras init=nowhere", "init=nowhere does not exist"),
         ("tracker=5", "tracker=5 is unknown"),
         ("trainer=dpo", "trainer=dpo does not go with task=ogbench: .* use one of .*offline"),
+        ("task=llm_reward train.steps=5", "train.steps says nothing to task=llm_reward; leave it out"),
+        ("trainer=fql train.expectile=0.7", "train.expectile says nothing to trainer=fql; leave it out"),
         ("task=llm_reward trainer=fql", "trainer=fql does not go with task=llm_reward: .* use one of .*value"),
         ("-m hydra/launcher=corse", "hydra/launcher=corse is unknown; .* Did you mean 'cores'"),
         ("task=llm_reward text.seeds=0 text.second.columns.prompt=x", "text.seeds=0 is out of range"),

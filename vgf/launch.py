@@ -45,6 +45,7 @@ from vgf.seeds import each_seed
 from vgf.side_by_side import set_side_threads
 from vgf.speed import pick_device, use_cores
 from vgf.trackers import Trackers, tracker_names
+from vgf.unread import require_read
 
 __all__ = ["launch", "main"]
 
@@ -107,12 +108,8 @@ def launch(composed: DictConfig, given: list[str]) -> None:
         folder = Path(config.run_dir if "run_dir" in given else f"runs/{config.task}-seed{config.seed}")
         print(task.demonstrate(config.seed, folder))
         return
+    require_read(config, given)
     if config.mode == "train":
-        played = [key for key in given if key.startswith("online.")]
-        if played and config.trainer != "online":
-            raise UserError(
-                f"{played[0]} says nothing to trainer={config.trainer}; use trainer=online, or leave it out"
-            )
         _require_fit(config, task, trainer)
         if hasattr(trainer, "require_playable"):
             trainer.require_playable(config, task)

@@ -25,6 +25,7 @@ from vgf.config import Config
 from vgf.language.rules import TEXT_RULES
 from vgf.launch import _OPEN_KEYS
 from vgf.methods import method_names
+from vgf.unread import require_read
 
 sys.path.insert(0, str(ROOT / "docs"))
 import method_facts
@@ -76,6 +77,7 @@ def test_bash_can_be_parsed_and_started(block: Block):
                 whole = OmegaConf.to_object(config)
                 assert isinstance(whole, Config)
                 check_config(whole)
+                require_read(whole, [word.partition("=")[0] for word in arguments if "=" in word])
         elif module.startswith("vgf."):
             source = importlib.util.find_spec(module + ".__main__" if _is_package(module) else module)
             assert source is not None

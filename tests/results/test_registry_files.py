@@ -20,6 +20,7 @@ from vgf.results.grid import measures_of, runs_of
 from vgf.results.measure import STATISTICS
 from vgf.results.record import expected_of
 from vgf.results.registry import experiments, folder, names, read
+from vgf.unread import require_read
 
 ROOT = Path(__file__).parents[2]
 each = pytest.mark.parametrize("name", names())
@@ -44,6 +45,7 @@ def test_every_command_composes_into_a_valid_configuration(name: str):
             whole = OmegaConf.to_object(config)
             assert isinstance(whole, Config)
             check_config(whole)
+            require_read(whole, [word.partition("=")[0] for word in run.arguments])
 
 
 @each

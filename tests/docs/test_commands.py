@@ -23,13 +23,8 @@ from tests.tasks.test_llm_presets import _arguments, files  # noqa: F401  a fixt
 pytestmark = pytest.mark.slow
 
 PLAYED = ["eval.episodes=2", "eval.videos=0", "eval.environments=2", "eval.processes=1"]
-TRAINED = [
-    "train.log_every=10",
-    "train.save_every=10",
-    "train.batch_size=32",
-    "online.start=10",
-    "online.eval_every=20",
-]
+TRAINED = ["train.log_every=10", "train.save_every=10", "train.batch_size=32"]
+ONLINE = ["online.steps=40", "online.start=10", "online.eval_every=20"]
 SIZES = ["net.hidden=16", "net.layers=1", "data.processes=1", "device=cpu"]
 COLLECTED = ["data.sac.steps=3000", "data.sac.start=500", "data.sac.rollout=2000", "data.sac.hidden=16"]
 PENDULUM = ["data.action_low=-2", "data.action_high=2"]  # of the file that stands in for the reader's
@@ -48,7 +43,7 @@ def shrunk(arguments: list[str], text: list[str]) -> list[str]:
     if named.get("mode") == "eval":
         return [*arguments, *PLAYED]
     small = [*PLAYED, *TRAINED]
-    small += ["online.steps=40"] if named.get("trainer") == "online" else []
+    small += ONLINE if named.get("trainer") == "online" else []
     small += [] if named.get("train.steps") == "0" else ["train.steps=40" if "init" in named else "train.steps=20"]
     if "init" not in named:
         small += SIZES + (COLLECTED if named.get("task") == "mujoco" else [])

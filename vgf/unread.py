@@ -27,9 +27,13 @@ _READ_WITH: _By = {  # these values alone; the first is what is advised
     "train.actor.inverse_temperature": ("trainer", ("qam",)),
     "train.flow_times": ("net.reference", ("flow",)),
     "train.updates_per_launch": ("compile", ("graph",)),
+    "transport.temperature": ("transport.select", ("softmax",)),
+    "transport.expectile": ("transport.select", ("expectile",)),
+    "transport.bandwidth": ("transport.rule", ("vgf",)),
 }
 _OF_CONTROL = (
     "net", "data", "train", "online", "compile", "eval.episodes", "eval.baselines", "eval.environments", "eval.videos",
+    "transport.critic", "transport.temperature", "transport.expectile", "transport.bandwidth",
 )  # fmt: skip
 _UNREAD_WITH: _By = dict.fromkeys(_OF_CONTROL, ("task", ("llm_reward",))) | {
     "train.critic": ("trainer", ("extras",)),

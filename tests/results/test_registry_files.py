@@ -81,6 +81,12 @@ def test_the_page_is_what_the_registry_says():
     assert known == page.page_text(experiments()), "run: python -m vgf.results page"
 
 
+def test_one_command_makes_every_picture_of_the_documents():
+    drawn = {figure.file for experiment in experiments() for figure in experiment.figures}
+    drawn.add("speed.png")  # python -m vgf.bench draws it
+    assert {path.name for path in (ROOT / "docs").glob("**/*.png")} <= drawn
+
+
 def test_the_registry_names_no_place_of_a_machine():
     for name in names():
         assert not re.search(r"/(home|tmp|root|work)/", (ROOT / "results" / f"{name}.yaml").read_text()), name

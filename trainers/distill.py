@@ -106,15 +106,14 @@ def _sft(
 ) -> tuple[Any, float]:
     """Go on training the adapter on examples; the model of PEFT, and the mean loss."""
     trl, peft, folder = extra("trl"), extra("peft"), adapter_path(run.path)
-    model, first = trainable(config, device), number == 1
+    seed, first = config.seed + number, number == 1
+    model = trainable(config, device, seed)
     if not first:
         model = peft.PeftModel.from_pretrained(model, folder, is_trainable=True)
     scratch, tune = run.path / "trainer", config.text.finetune
     trainer = trl.SFTTrainer(
         model=model,
-        args=trl.SFTConfig(
-            **settings(config, device, scratch, config.seed + number), num_train_epochs=tune.epochs, max_length=None
-        ),
+        args=trl.SFTConfig(**settings(config, device, scratch, seed), num_train_epochs=tune.epochs, max_length=None),
         train_dataset=extra("datasets").Dataset.from_list(rows),
         processing_class=problem.reference.tokenizer,
         peft_config=lora_config(config) if first else None,

@@ -59,7 +59,7 @@ def train(config: Config, problem: TextProblem, run: RunDirectory, device: torch
             f"the reward gives all {tune.generations} samples of each prompt the same value; dpo has no pairs"
         )
     trainer = trl.DPOTrainer(
-        model=trainable(config, device),
+        model=trainable(config, device, config.seed),
         args=trl.DPOConfig(
             **settings(config, device, scratch, config.seed),
             num_train_epochs=tune.epochs,

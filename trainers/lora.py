@@ -40,9 +40,14 @@ SEED_OFFSET = 15_485_863  # noise of training is neither an evaluation's nor tha
 _MEASURED_OFFSET = 32_452_843  # an adapter is not measured on the noise that it was fitted to
 
 
-def trainable(config: Config, device: torch.device) -> Any:
-    """A copy of the reference's model: PEFT puts its layers into whatever it is given."""
-    return open_reference(config, device).model
+def trainable(config: Config, device: torch.device, seed: int) -> Any:
+    """A copy of the reference's model: PEFT puts its layers into whatever it is given.
+
+    Their first weights are drawn from the global generators, which older versions of TRL seed only afterwards.
+    """
+    model = open_reference(config, device).model
+    extra("transformers").set_seed(seed)
+    return model
 
 
 def lora_config(config: Config) -> Any:
@@ -121,7 +126,7 @@ def train_online(kind: str, config: Config, problem: TextProblem, run: RunDirect
         )
     scratch = run.path / "trainer"
     trainer = getattr(trl, f"{kind}Trainer")(
-        model=trainable(config, device),
+        model=trainable(config, device, config.seed),
         reward_funcs=reward_function(problem, text.stop),
         args=getattr(trl, f"{kind}Config")(
             **settings(config, device, scratch, config.seed),

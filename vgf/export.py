@@ -97,10 +97,16 @@ def traced(
 
 
 class _Flat(torch.nn.Module):
-    """The traced graph, returning its one result."""
+    """The traced graph, returning its one result.
+
+    Its parameters are buffers: torch 2.9 has parameters of a loaded program require gradients, and actions with them.
+    """
 
     def __init__(self, graph: torch.fx.GraphModule) -> None:
         super().__init__()
+        for name, parameter in list(graph.named_parameters()):
+            delattr(graph, name)
+            graph.register_buffer(name, parameter.detach())
         self.decide = graph  # "graph" is taken: the exported module has one of its own
 
     def forward(self, obs: Tensor, noise: Tensor, size: Tensor) -> Tensor:

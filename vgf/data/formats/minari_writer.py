@@ -55,7 +55,7 @@ def write_minari(folder: Path, recording: Recording, *, env_spec: str, metadata:
         "dataset_size": round((folder / MAIN_FILE).stat().st_size / 1e6, 1),  # MB, as Minari counts
         "env_spec": env_spec,
         "dataset_id": f"{folder.parent.name}/{folder.name}",
-        "minari_version": "0.5.4",  # whose layout this is
+        "minari_version": "0.5.0",  # the first of those that read this layout
     }
     atomic_write_text(folder / METADATA_FILE, json.dumps({**metadata, **own}, indent=2) + "\n")
     return folder

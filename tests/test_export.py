@@ -102,6 +102,7 @@ def test_the_file_needs_torch_alone(policy, tmp_path):
         "import sys, numpy, torch\n"
         "given = numpy.load('inputs.npz')\n"
         "program = torch.export.load('policy.pt2').module()\n"
+        "assert not list(program.parameters())\n"
         "obs, noise = (torch.from_numpy(given[name]) for name in ('obs', 'noise'))\n"
         "numpy.save('actions.npy', program(obs, noise, torch.tensor(0.2)).numpy())\n"
         "assert not any(name.split('.')[0] == 'vgf' for name in sys.modules)\n"

@@ -45,7 +45,7 @@ from vgf.seeds import each_seed
 from vgf.side_by_side import set_side_threads
 from vgf.speed import pick_device, use_cores
 from vgf.trackers import Trackers, tracker_names
-from vgf.unread import require_read
+from vgf.unread import require_read, require_read_by_demonstration
 
 __all__ = ["launch", "main"]
 
@@ -53,7 +53,6 @@ _OPEN_KEYS = (  # dictionaries that take new names
     "transport.options.", "data.columns.", "text.columns.", "text.reward.columns.", "text.gold.columns.",
     "text.second.columns.",
 )  # fmt: skip
-_OF_DEMONSTRATION = ("task", "seed", "run_dir")  # all keys that a task with nothing to train reads
 
 
 def main() -> None:
@@ -104,7 +103,7 @@ def launch(composed: DictConfig, given: list[str]) -> None:
     check_config(config)
     task, trainer = _module("task", config.task), _module("trainer", config.trainer)
     if hasattr(task, "demonstrate"):  # nothing to train or to play: one call shows it all
-        _refuse_unread(config.task, given)
+        require_read_by_demonstration(config.task, given)
         folder = Path(config.run_dir if "run_dir" in given else f"runs/{config.task}-seed{config.seed}")
         print(task.demonstrate(config.seed, folder))
         return
@@ -142,14 +141,6 @@ def launch(composed: DictConfig, given: list[str]) -> None:
         if len(runs) > 1 and make_environment is not None:
             own = {} if config.method == ALL else {config.method: config.transport.knob}
             print(f"\n{seeds_table([run.path for run in runs], knobs=own)}")
-
-
-def _refuse_unread(task: str, given: list[str]) -> None:
-    """Raise a UserError for a key that a demonstration does not read."""
-    if unread := [key for key in given if key not in _OF_DEMONSTRATION]:
-        raise UserError(
-            f"{unread[0]} says nothing to task={task}, which reads {', '.join(_OF_DEMONSTRATION)}; leave it out"
-        )
 
 
 def _run_directory(config: Config) -> RunDirectory:

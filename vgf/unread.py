@@ -11,7 +11,7 @@ from operator import attrgetter
 from vgf.config import Config
 from vgf.errors import UserError
 
-__all__ = ["require_read"]
+__all__ = ["require_read", "require_read_by_demonstration"]
 
 _By = dict[str, tuple[str, tuple[str, ...]]]  # key, or group of keys -> the key that decides, and values of it
 
@@ -41,6 +41,7 @@ _UNREAD_WITH: _By = dict.fromkeys(_OF_CONTROL, ("task", ("llm_reward",))) | {
     "train.expectile": ("trainer", ("fql", "rebrac", "extras")),
     "train.sql_alpha": ("trainer", ("fql", "rebrac", "extras")),
 }
+_OF_DEMONSTRATION = ("task", "seed", "run_dir")  # all keys that a task with nothing to train reads
 
 
 def require_read(config: Config, given: Iterable[str]) -> None:
@@ -57,6 +58,14 @@ def require_read(config: Config, given: Iterable[str]) -> None:
         for by, values in _of(key, _READ_WITH):
             if (value := attrgetter(by)(config)) not in values:
                 raise UserError(f"{key} says nothing to {by}={value}; use {by}={values[0]}, or leave it out")
+
+
+def require_read_by_demonstration(task: str, given: Iterable[str]) -> None:
+    """Raise a UserError for the first key that a task with nothing to train does not read."""
+    if unread := [key for key in given if key not in _OF_DEMONSTRATION]:
+        raise UserError(
+            f"{unread[0]} says nothing to task={task}, which reads {', '.join(_OF_DEMONSTRATION)}; leave it out"
+        )
 
 
 def _of(key: str, table: _By) -> list[tuple[str, tuple[str, ...]]]:

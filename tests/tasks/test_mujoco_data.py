@@ -128,6 +128,7 @@ def test_too_short_a_run_is_refused(tmp_path: Path) -> None:
 def test_metadata_are_json(folder: Path) -> None:
     where, metadata = found(folder, "expert")
     assert json.loads((where / METADATA_FILE).read_text()) == metadata
+    assert metadata["minari_version"] == "0.5.0", "the lowest that is allowed, which refuses what is of a later one"
     assert metadata["algorithm_name"] == "SAC"
 
 

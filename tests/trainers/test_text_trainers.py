@@ -247,3 +247,11 @@ def test_trl_is_told_the_reward_that_selection_sees(tmp_path: Path, model: Path)
     assert cut[longest] == len(texts[longest]) + answers[longest].index(stop)
     rows = lora.prompt_rows(config, problem)
     assert rows["prompt"] == rows["text"] == problem.train_prompts
+
+
+def test_the_first_weights_of_an_adapter_follow_the_seed(model: Path) -> None:
+    drawn = []
+    for seed in (3, 3, 4):
+        lora.trainable(text_config(model), CPU, seed)
+        drawn.append(float(torch.rand(())))
+    assert drawn[0] == drawn[1] != drawn[2]

@@ -20,8 +20,8 @@ GROUPED = "vgf_grouped"  # the name under which transformers knows it
 def attention_for(model_class: Any, device: torch.device) -> str | None:
     """The implementation to load a model with; None: what transformers thinks best.
 
-    A model that cannot use scaled dot products (attention sinks), or looks its attention up in a table of its own
-    (Falcon), brings its own sums: ``eager``.
+    A model that cannot use plain scaled dot products (attention sinks, capped logits), or looks its attention up in a
+    table of its own (Falcon), brings its own sums: ``eager``.
     """
     if device.type != "cpu":
         return None
@@ -47,20 +47,14 @@ def _grouped(
     attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    softcap: float | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Scaled dot products; query [B, H, L, d], key and value [B, G, K, d], H a multiple of G -> [B, L, H, d].
-
-    Gemma 2 and its like cap the products at ``softcap``, which older versions of transformers say is not needed.
-    """
+    """Scaled dot products; query [B, H, L, d], key and value [B, G, K, d], H a multiple of G -> [B, L, H, d]."""
     batch, heads, length, size = query.shape
     groups, seen = key.shape[1:3]
     packed = query.reshape(batch, groups, heads // groups * length, size)
     weights = torch.matmul(packed, key.transpose(2, 3)).view(batch, heads, length, seen)
     weights = weights * (size**-0.5 if scaling is None else scaling)
-    if softcap is not None:
-        weights = torch.tanh(weights / softcap) * softcap
     if attention_mask is not None:
         weights = weights + attention_mask
     weights = nn.functional.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)

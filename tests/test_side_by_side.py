@@ -131,16 +131,34 @@ def test_adam_steps_like_torchs_own(threads):
     torch.manual_seed(0)
     ours = [torch.randn(n, 3, requires_grad=True) for n in (4, 1, 9, 2)]
     theirs = [p.detach().clone().requires_grad_() for p in ours]
-    adams = SideBySideAdam(ours, 0.1), torch.optim.Adam(theirs, lr=0.1, fused=True)
+    adam, plain = SideBySideAdam(ours, 0.1), torch.optim.Adam(theirs, lr=0.1, fused=True)
     for lr in (0.1, 0.1, 0.02):
-        for adam, parameters in zip(adams, (ours, theirs), strict=True):
-            adam.param_groups[0]["lr"] = lr
-            for number, p in enumerate(parameters[:3]):  # one has no gradient
-                p.grad = torch.full_like(p, 1.0 + number) * p.detach()
-            adam.step()
+        adam.param_groups[0]["lr"] = plain.param_groups[0]["lr"] = lr
+        gradients = [torch.full_like(p, 1.0 + k) * p.detach().bfloat16().float() for k, p in enumerate(ours[:3])]
+        for parameter, gradient in zip(theirs, gradients, strict=False):
+            parameter.grad = gradient
+        adam.step([gradients[0], gradients[1].bfloat16(), gradients[2], None])
+        plain.step()
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
-    assert [len(adams[0].state[p]) for p in ours] == [3, 3, 3, 0]
-    assert torch.equal(adams[0].state[ours[2]]["exp_avg"], adams[1].state[theirs[2]]["exp_avg"])
+    assert [len(adam.state[p]) for p in ours] == [3, 3, 3, 0]
+    for a, b in zip(ours[:3], theirs, strict=False):
+        for key, moment in plain.state[b].items():
+            assert torch.equal(adam.state[a][key], moment), key
+            assert adam.state[a][key].dtype == moment.dtype
+
+
+def test_what_follows_a_step_sees_every_parameter_once_and_moved(threads):
+    parameters = [torch.zeros(n, requires_grad=True) for n in (4, 1, 9, 2)]
+    adam = SideBySideAdam(parameters, 0.1)
+    seen: dict[int, bool] = {}
+
+    def note(share):
+        for parameter in share:
+            assert id(parameter) not in seen
+            seen[id(parameter)] = bool(parameter.detach().any())
+
+    adam.step([*(torch.ones_like(parameter) for parameter in parameters[:3]), None], then=note)
+    assert [seen[id(parameter)] for parameter in parameters] == [True, True, True, False]
 
 
 @pytest.mark.parametrize(

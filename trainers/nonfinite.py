@@ -23,7 +23,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,7 +31,6 @@ from torch import Tensor, nn
 
 from vgf.errors import UserError
 from vgf.files import atomic_path, atomic_write_text
-from vgf.side_by_side import evenly, side_by_side, side_threads
 from vgf.trainers.terms import Draw, Losses
 
 __all__ = ["Finding", "Guard", "examine", "is_finite", "require_finite", "summed"]
@@ -141,11 +139,10 @@ def summed(losses: Losses) -> Tensor:
     return torch.stack([loss for name, loss in losses.items() if name.endswith("/loss")]).sum()
 
 
-def is_finite(total: Tensor, parameters: Iterable[Tensor]) -> bool:
-    """Whether a summed loss and the norm of its gradient are finite; one number is read from the device."""
-    parts = evenly([p.grad for p in parameters if p.grad is not None], side_threads())
-    norms = side_by_side([partial(nn.utils.get_total_norm, part) for part in parts])
-    return math.isfinite(float(total.detach() + nn.utils.get_total_norm(norms)))
+def is_finite(total: Tensor, gradients: Iterable[Tensor | None]) -> bool:
+    """Whether a summed loss and the norm of its gradients are finite; one number is read from the device."""
+    norm = nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
+    return math.isfinite(float(total.detach() + norm))
 
 
 def require_finite(networks: nn.Module, step: int) -> None:

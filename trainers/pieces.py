@@ -9,9 +9,9 @@ the same bit for bit on any number of threads, also where terms train a network 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -19,12 +19,15 @@ from torch import Tensor, nn
 
 from vgf.config import TrainConfig
 from vgf.nets import ActorCritic
-from vgf.side_by_side import side_by_side
+from vgf.nets.mlp import hidden_weights
+from vgf.side_by_side import evenly, side_by_side, side_threads
 from vgf.trainers.judge import judge_pieces
 from vgf.trainers.nonfinite import summed
 from vgf.trainers.terms import Draw, Losses, Piece, Term
 
-__all__ = ["Readers", "add_gradients", "losses_of", "pieces_of"]
+__all__ = ["Gradients", "Readers", "accumulated", "gradients_of", "losses_of", "pieces_of"]
+
+Gradients = list[Tensor | None]
 
 
 def pieces_of(
@@ -56,53 +59,85 @@ class Readers:
     parameter is to have a gradient. Another thread that has Python's and reads the same tensor would wait for ever.
 
     Args:
-        networks: those of the first reader; their parameters have to stay where they are in memory.
+        networks: those that are trained and evaluated; their parameters have to stay where they are in memory.
         parameters: those of the networks that get gradients, by name.
+        rounded: read the weights of hidden layers in bfloat16, as :meth:`round` has left them, instead of rounding them
+            wherever autocast multiplies them. So each is rounded once an update, and its gradient is in bfloat16.
     """
 
-    def __init__(self, networks: nn.Module, parameters: Mapping[str, Tensor]) -> None:
+    def __init__(self, networks: nn.Module, parameters: Mapping[str, Tensor], rounded: bool = False) -> None:
         self.parameters = list(parameters.values())
         self._names = list(parameters)
-        self._readers: list[tuple[Any, list[Tensor]]] = [(networks, self.parameters)]
+        self._networks = networks
+        weights: list[Tensor] = [*hidden_weights(networks)] if rounded else []
+        self._rounded = {weight: weight.detach().bfloat16() for weight in weights}
+        self._readers: list[tuple[Any, list[Tensor]]] = [] if rounded else [(networks, self.parameters)]
+
+    def round(self) -> None:
+        """Take over the weights as they are now. Without ``rounded`` there is nothing to do."""
+        with torch.no_grad():
+            side_by_side([partial(self._round, share) for share in evenly(self._rounded, side_threads())])
+
+    def _round(self, weights: list[Tensor]) -> None:
+        torch._foreach_copy_([self._rounded[weight] for weight in weights], weights)
 
     def first(self, count: int) -> list[tuple[Any, list[Tensor]]]:
         """That many readers' networks, and parameters in the order of these."""
         while len(self._readers) < count:
-            networks, _ = self._readers[0]
+            read = {id(p): self._rounded.get(p, p.detach()) for p in self._networks.parameters()}
             own = copy.deepcopy(
-                networks, {id(p): nn.Parameter(p.detach(), p.requires_grad) for p in networks.parameters()}
+                self._networks, {id(p): nn.Parameter(read[id(p)], p.requires_grad) for p in self._networks.parameters()}
             )
             named = dict(own.named_parameters())
             self._readers.append((own, [named[name] for name in self._names]))
         return self._readers[:count]
 
 
-def add_gradients(
+def gradients_of(
     pieces: Sequence[Piece],
     readers: Readers,
     precision: Callable[[], AbstractContextManager[Any]],
     share: float = 1.0,
-) -> Losses:
-    """Add ``share`` of the gradient of all pieces' losses to the parameters' ``grad``; returns the losses, detached.
+) -> tuple[Losses, Gradients]:
+    """Losses of all pieces, detached, and ``share`` of the gradient of their sum.
 
     Args:
         precision: makes the autocast in which losses are computed, once for each piece.
+
+    Returns:
+        Losses, and gradients in the order of the readers' parameters; None: no piece depends on that one.
     """
 
-    def differentiated(piece: Piece, networks: Any, trained: list[Tensor]) -> tuple[Losses, Sequence[Tensor | None]]:
+    def differentiated(piece: Piece, networks: Any, trained: list[Tensor]) -> tuple[Losses, Gradients]:
         with precision():
             losses = piece(networks)
         total = summed(losses) * share
         nothing = [None] * len(trained)  # of a piece whose networks are all frozen
-        gradients = torch.autograd.grad(total, trained, allow_unused=True) if total.requires_grad else nothing
+        found = torch.autograd.grad(total, trained, allow_unused=True) if total.requires_grad else nothing
+        # Contiguous as parameters are: Adam walks through both in memory order.
+        gradients = [gradient if gradient is None else gradient.contiguous() for gradient in found]
         return {name: loss.detach() for name, loss in losses.items()}, gradients
 
+    readers.round()
     jobs = zip(pieces, readers.first(len(pieces)), strict=True)
-    found: Losses = {}
-    for losses, gradients in side_by_side([partial(differentiated, piece, *reader) for piece, reader in jobs]):
-        found |= losses
-        for parameter, gradient in zip(readers.parameters, gradients, strict=True):
-            if gradient is not None:
-                gradient = gradient.contiguous()  # as parameters are: Adam walks through both in memory order
-                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
-    return found
+    parts = side_by_side([partial(differentiated, piece, *reader) for piece, reader in jobs])
+    losses = {name: loss for found, _ in parts for name, loss in found.items()}
+    return losses, reduce(_added, (gradients for _, gradients in parts))
+
+
+def accumulated(parts: Iterable[tuple[Losses, Gradients]]) -> tuple[Losses, Gradients]:
+    """Mean losses of micro-batches, and the sum of their gradients."""
+    first, gradients = next(parts := iter(parts))
+    losses = [first]
+    for found, more in parts:
+        losses.append(found)
+        gradients = _added(gradients, more)
+    if len(losses) == 1:
+        return first, gradients
+    return {name: torch.stack([found[name] for found in losses]).mean(0) for name in first}, gradients
+
+
+def _added(some: Gradients, others: Gradients) -> Gradients:
+    """Sums in float32, also of two that are in bfloat16."""
+    pairs = zip(some, others, strict=True)
+    return [b if a is None else a if b is None else a.float() + b for a, b in pairs]

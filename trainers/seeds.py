@@ -27,12 +27,13 @@ from vgf.data.sharded_store import ShardedStore
 from vgf.data.store import Store, TransitionStore
 from vgf.errors import UserError
 from vgf.nets import ActorCritic
+from vgf.nets.targets import Targets
 from vgf.problem import Problem
 from vgf.rundir import RunDirectory
 from vgf.speed import compiled, precision_context
 from vgf.trainers.loop import advance_to, require_points
 from vgf.trainers.nonfinite import is_finite, summed
-from vgf.trainers.pieces import Readers, add_gradients, losses_of
+from vgf.trainers.pieces import Gradients, Readers, accumulated, gradients_of, losses_of
 from vgf.trainers.terms import Draw, Losses, Piece, Term
 from vgf.trainers.trainer import Trainer
 from vgf.transport.gradient import inside_vmap
@@ -127,6 +128,7 @@ class SeedStack:
                 single[name].data = parameter.data[k]
         self.parameters = {k: p for k, p in self.networks.named_parameters() if p.requires_grad}
         self.optimizer = SideBySideAdam(self.parameters.values(), self.config.learning_rate)
+        self.targets = Targets(self.networks, self.config.target_rate)
         self._take_adam()
         self.readers = Readers(self.networks, self.parameters)
         self._objective = _Objective(self.networks, first.objective, self.config)
@@ -151,28 +153,25 @@ class SeedStack:
     def advance(self) -> Losses:
         """One gradient step of every seed on a batch of its own: losses [K]."""
         drawn = [trainer.draws(trainer.data) for trainer in self.trainers]
-        self.optimizer.zero_grad(set_to_none=True)
-        losses = self._gradients(drawn)
-        if not is_finite(summed(losses), self.parameters.values()):
-            worst = self._furthest_out(losses)
+        losses, gradients = self._gradients(drawn)
+        if not is_finite(summed(losses), gradients):
+            worst = self._furthest_out(losses, gradients)
             self.trainers[worst].refuse(*drawn[worst])
-        self.optimizer.step()
-        self.networks.update_target(self.config.target_rate)
+        self.optimizer.step(gradients, then=self.targets.follow)
         self.step += 1
         for trainer in self.trainers:
             trainer.step = self.step
         return losses
 
-    def _gradients(self, drawn: Sequence[tuple[Draw, Draw | None]]) -> Losses:
+    def _gradients(self, drawn: Sequence[tuple[Draw, Draw | None]]) -> tuple[Losses, Gradients]:
         """Mean losses [K] of the micro-batches; their gradients add up to those of the whole batches."""
         count = self.config.accumulate
         draws = zip(*(draw.split(count) for draw, _ in drawn), strict=True)
         held = list(zip(*(held_out.split(count) for _, held_out in drawn if held_out), strict=True)) or [()] * count
-        parts = [
-            add_gradients([self._piece(*micro)], self.readers, self._precision, 1 / count)
+        return accumulated(
+            gradients_of([self._piece(*micro)], self.readers, self._precision, 1 / count)
             for micro in zip(draws, held, strict=True)
-        ]
-        return {k: torch.stack([part[k] for part in parts]).mean(0) for k in parts[0]}
+        )
 
     def _piece(self, draws: Sequence[Draw], held_out: Sequence[Draw]) -> Piece:
         draw, held = _stacked(draws), _stacked(held_out)
@@ -181,11 +180,11 @@ class SeedStack:
     def _precision(self) -> AbstractContextManager[Any]:
         return precision_context(self.trainers[0].data.device, self.config.precision)
 
-    def _furthest_out(self, losses: Losses) -> int:
+    def _furthest_out(self, losses: Losses, gradients: Gradients) -> int:
         """The seed whose loss or gradient is not finite, or largest."""
         loss = torch.stack([loss for name, loss in losses.items() if name.endswith("/loss")]).sum(0)  # [K]
-        gradients = [p.grad.flatten(1).norm(dim=1) for p in self.parameters.values() if p.grad is not None]
-        size = loss.abs() + torch.stack(gradients).sum(0)
+        norms = [gradient.flatten(1).norm(dim=1) for gradient in gradients if gradient is not None]
+        size = loss.abs() + torch.stack(norms).sum(0)
         return int(size.nan_to_num(float("inf")).argmax())
 
     def _losses(self, draw: dict[str, Tensor], held_out: dict[str, Tensor] | None) -> Losses:

@@ -25,14 +25,15 @@ from vgf.errors import UserError
 from vgf.identity import config_sha256
 from vgf.nets import ActorCritic
 from vgf.nets.actor_critic import network_of
+from vgf.nets.targets import Targets
 from vgf.problem import Problem
 from vgf.rundir import RunDirectory
-from vgf.speed import Recorder, compiled, precision_context, records
+from vgf.speed import Recorder, compiled, precision_context, records, rounds
 from vgf.trainers import resume
 from vgf.trainers.extra_losses import action_gradient
 from vgf.trainers.networks import network_sizes
 from vgf.trainers.nonfinite import Guard, examine, is_finite, require_finite, summed
-from vgf.trainers.pieces import Readers, add_gradients, losses_of, pieces_of
+from vgf.trainers.pieces import Gradients, Readers, accumulated, gradients_of, losses_of, pieces_of
 from vgf.trainers.streams import flow_times, stream
 from vgf.trainers.terms import Draw, Losses, Piece, Term
 from vgf.transport import get_rule
@@ -56,6 +57,7 @@ class Trainer:
         data, validation: stores of the training data and of held-out episodes; the latter None where there are none.
         networks: all of the run's, those that are not trained among them.
         parameters: what the optimiser moves, by name: the networks' parameters without those of train.freeze.
+        targets: the target networks, which follow at every update.
         readers: the networks as the threads of an update read them.
         judged: whether the judge is among them, which learns from ``validation`` in every third update.
         streams: random generators by purpose; so no purpose takes another's numbers, and all are in a checkpoint.
@@ -99,10 +101,12 @@ class Trainer:
         self.parameters = {k: p for k, p in self.networks.named_parameters() if p.requires_grad}
         if not self.parameters:
             raise UserError(f"train.freeze={list(config.train.freeze)} leaves nothing to train")
-        self.readers = Readers(self.networks, self.parameters)
+        rounded = config.compile == "off" and rounds(device, c.precision)
+        self.readers = Readers(self.networks, self.parameters, rounded)
         self.judged = any(name.startswith("judge.") for name in self.parameters)
         recorded = records(config.compile, device, self.against_recording())
         self.optimizer = SideBySideAdam(self.parameters.values(), c.learning_rate, capturable=recorded)
+        self.targets = Targets(self.networks, c.target_rate)
         widths = {name: term.spare(self.networks.sizes, c) for name, term in objective.items()}
         self.spare = {name: width for name, width in widths.items() if width}
         self.streams = {name: stream(device, config.seed, name) for name in (*_STREAMS, *self.spare)}
@@ -165,14 +169,12 @@ class Trainer:
             UserError: a loss or gradient that is not finite, unless ``train.nonfinite=skip``.
         """
         draw, held_out = self.draws(data)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses = self._gradients(draw, held_out)
-        if self.recorder is None and not is_finite(summed(losses), self.parameters.values()):
+        losses, gradients = self._gradients(draw, held_out)
+        if self.recorder is None and not is_finite(summed(losses), gradients):
             self.refuse(draw, held_out)
             self.step += 1
             return None
-        self.optimizer.step()
-        self.networks.update_target(self.config.target_rate)
+        self.optimizer.step(gradients, then=self.targets.follow)
         self.step += 1
         return losses
 
@@ -184,15 +186,14 @@ class Trainer:
             held_out = self.draw(self.validation, self.streams["judge"])
         return draw, held_out
 
-    def _gradients(self, draw: Draw, held_out: Draw | None) -> Losses:
+    def _gradients(self, draw: Draw, held_out: Draw | None) -> tuple[Losses, Gradients]:
         """Mean losses of the micro-batches; their gradients add up to that of the whole batch."""
         count = self.config.accumulate
         held = held_out.split(count) if held_out else [None] * count
-        parts = [
-            add_gradients(self._pieces(*micro), self.readers, self._precision, 1 / count)
+        return accumulated(
+            gradients_of(self._pieces(*micro), self.readers, self._precision, 1 / count)
             for micro in zip(draw.split(count), held, strict=True)
-        ]
-        return parts[0] if count == 1 else {k: torch.stack([part[k] for part in parts]).mean(0) for k in parts[0]}
+        )
 
     def _pieces(self, draw: Draw, held_out: Draw | None) -> list[Piece]:
         """Term by term, or everything as the one function that was compiled."""

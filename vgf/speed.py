@@ -31,6 +31,7 @@ __all__ = [
     "precision_context",
     "processor",
     "records",
+    "rounds",
     "use_cores",
 ]
 
@@ -82,10 +83,15 @@ _TERMS = 2  # critic beside value and cloning: about as much work each
 _LARGE = 2**17  # entries of a batch of hidden activations
 
 
-def precision_context(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """Autocast to bfloat16 where asked for and, with ``auto``, where the hardware multiplies it natively."""
+def rounds(device: torch.device, precision: str) -> bool:
+    """Whether to multiply in bfloat16: where asked for and, with ``auto``, where the hardware does so natively."""
     choose("train.precision", precision, ("auto", "float32", "bfloat16"))
-    if precision == "float32" or (precision == "auto" and not _multiplies_bfloat16(device)):
+    return precision == "bfloat16" or (precision == "auto" and _multiplies_bfloat16(device))
+
+
+def precision_context(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    """Autocast to bfloat16 where :func:`rounds` says so."""
+    if not rounds(device, precision):
         return contextlib.nullcontext()
     # Without autocast's cache of weights: every thread that leaves autocast empties it for all threads.
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)

@@ -14,7 +14,7 @@ from vgf.errors import UserError
 def test_turns_alternate_after_the_warm_up(tmp_path):
     log = tmp_path / "log"
     found = race([Side(sides.sleepy, (str(log),))], Speed(turns=3, seconds=0.0, warm_up=2))
-    assert log.read_text() == "aabb" + "ab" * 3
+    assert log.read_text() == "aabb" + "ab" + "ba" + "ab"
     assert [len(turn) for turn in found.times["a"].wall] == [1, 1, 1]
     assert found.peak_mb["a"] == found.peak_mb["b"] > 1
 

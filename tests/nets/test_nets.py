@@ -1,8 +1,7 @@
-"""Networks: an ensemble is its members, and targets follow."""
+"""Networks: an ensemble is its members."""
 
 from __future__ import annotations
 
-import copy
 import math
 
 import pytest
@@ -131,30 +130,3 @@ def test_one_step_sources_take_one_step():
     fixed = shaken(ActorCritic(NetSizes(3, 2, hidden=8, layers=1, policy="deterministic")))
     torch.testing.assert_close(noise + fixed.velocity(s, noise, zero), fixed.policy.action(s))
     assert one_step.source.steps == fixed.source.steps == 1
-
-
-def test_targets_follow_by_the_rate():
-    nets = shaken(
-        ActorCritic(NetSizes(3, 2, hidden=8, layers=1, extras=("flow_map",), policy="deterministic", judge=True))
-    )
-    before = copy.deepcopy(nets)
-    nets.update_target(0.25)
-    averaged = [f"{owner}.{{}}" for owner in ("extras.flow_map", "policy")]
-    pairs = [(name.format("target"), name.format("online")) for name in averaged]
-    pairs += [("q_target", "q"), ("judge.q_target", "judge.q")]
-    for target, online in pairs:
-        for name, parameter in nets.get_submodule(target).named_parameters():
-            was, source = (before.get_submodule(m).get_parameter(name) for m in (target, online))
-            torch.testing.assert_close(parameter, 0.75 * was + 0.25 * source)
-    assert not any(p.requires_grad for target, _ in pairs for p in nets.get_submodule(target).parameters())
-
-
-def test_the_target_of_a_frozen_network_stays():
-    nets = shaken(ActorCritic(NetSizes(3, 2, hidden=8, layers=1, extras=("flow_map",))))
-    nets.q.requires_grad_(False)
-    before = copy.deepcopy(nets)
-    nets.update_target(0.25)
-    for a, b in zip(nets.q_target.parameters(), before.q_target.parameters(), strict=True):
-        assert torch.equal(a, b)
-    moved, still = (net.extras["flow_map"].target.output.weight for net in (nets, before))
-    assert not torch.equal(moved, still)

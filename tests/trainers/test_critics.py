@@ -16,7 +16,7 @@ from vgf.trainers import critics
 from vgf.trainers.critics import CRITICS, frozen_value, transported_value
 from vgf.trainers.loop import Trainer
 from vgf.trainers.offline import objective
-from vgf.trainers.pieces import Readers, add_gradients, losses_of, pieces_of
+from vgf.trainers.pieces import Readers, gradients_of, losses_of, pieces_of
 from vgf.transport import get_rule
 from vgf.transport.landscape import aggregate_heads
 
@@ -139,17 +139,16 @@ def test_a_loss_whose_networks_are_frozen_has_no_gradient():
     nets, draw, config = fixture()
     for parameter in nets.v.parameters():
         parameter.requires_grad_(False)
-    nets.zero_grad()
     pieces = pieces_of(CRITICS["iql"], config, draw)
     trained = {name: p for name, p in nets.named_parameters() if p.requires_grad}
-    found = add_gradients(pieces, Readers(nets, trained), nullcontext, 0.5)
+    found, gradients = gradients_of(pieces, Readers(nets, trained), nullcontext, 0.5)
     assert set(found) == {"critic/loss", "critic/q_mean", "value/loss"}
-    losses_of(nets, {"critic": CRITICS["iql"]["critic"]}, config, draw)["critic/loss"].backward()  # on top
-    ours = [p.grad for p in nets.q.parameters()]
     nets.zero_grad()
     losses_of(nets, {"critic": CRITICS["iql"]["critic"]}, config, draw)["critic/loss"].backward()
-    for gradient, parameter in zip(ours, nets.q.parameters(), strict=True):
-        torch.testing.assert_close(gradient, 1.5 * parameter.grad)
+    ours = dict(zip(trained, gradients, strict=True))
+    for name, parameter in nets.q.named_parameters():
+        torch.testing.assert_close(ours[f"q.{name}"], 0.5 * parameter.grad)
+    assert all(ours[f"flow.{name}"] is None for name, _ in nets.flow.named_parameters())
 
 
 def test_td_without_moves_is_td_on_the_source_for_every_rule():

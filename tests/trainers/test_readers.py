@@ -13,14 +13,14 @@ from small import problem, small_config
 from vgf.trainers import critics
 from vgf.trainers.nonfinite import summed
 from vgf.trainers.offline import objective
-from vgf.trainers.pieces import Readers, add_gradients, losses_of
+from vgf.trainers.pieces import Readers, gradients_of, losses_of
 from vgf.trainers.trainer import Trainer
 
 CPU = torch.device("cpu")
 
 
 def trainer_of(**changes) -> Trainer:
-    config = small_config(train__precision="float32", **changes)
+    config = small_config(**{"train__precision": "float32", **changes})
     return Trainer(config, problem(validation=True), CPU, objective(config))
 
 
@@ -36,11 +36,11 @@ def test_every_piece_reads_the_same_numbers_through_tensors_of_its_own():
 
         return losses
 
-    add_gradients([noted(piece) for piece in pieces], trainer.readers, nullcontext)
+    _, gradients = gradients_of([noted(piece) for piece in pieces], trainer.readers, nullcontext)
     assert len(read) == len(pieces) > 4
     tensors = [parameter for parameters in read for parameter in parameters.values()]
     assert len({id(tensor) for tensor in tensors}) == len(tensors)
-    trainer.optimizer.step()
+    trainer.optimizer.step(gradients)
     for name, parameter in trainer.networks.named_parameters():
         for parameters in read:
             assert parameters[name].data_ptr() == parameter.data_ptr(), name
@@ -54,8 +54,8 @@ def test_gradients_of_pieces_that_train_a_network_together_are_added_up():
     def piece(networks: torch.nn.Module) -> dict[str, torch.Tensor]:
         return {"a/loss": networks.weight.square().sum()}
 
-    add_gradients([piece, piece, piece], readers, nullcontext, 0.5)
-    torch.testing.assert_close(linear.weight.grad, 3 * linear.weight.detach())
+    _, (gradient,) = gradients_of([piece, piece, piece], readers, nullcontext, 0.5)
+    torch.testing.assert_close(gradient, 3 * linear.weight.detach())
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -126,8 +126,38 @@ def test_readers_follow_what_the_optimiser_and_the_target_networks_write(critic)
     expected = losses_of(trainer.networks, trainer.objective, trainer.config, draw)
     parameters = list(trainer.parameters.values())
     plain = torch.autograd.grad(summed(expected), parameters, allow_unused=True)
-    trainer.optimizer.zero_grad()
-    found = add_gradients(trainer._pieces(draw, None), trainer.readers, nullcontext)
+    found, gradients = gradients_of(trainer._pieces(draw, None), trainer.readers, nullcontext)
     torch.testing.assert_close(found, {name: loss.detach() for name, loss in expected.items()})
-    for parameter, gradient in zip(parameters, plain, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient)
+    for ours, theirs in zip(gradients, plain, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("critic", ["iql", "td"])
+def test_weights_rounded_once_give_what_autocast_gives_that_rounds_at_every_use(critic):
+    """Bit for bit; a TD target takes LayerNorm's scale into a weight, which is rounded before that as well as after."""
+    trainer = trainer_of(train__precision="bfloat16", train__critic=critic, train__td__particles=3)
+    for _ in range(4):
+        trainer.advance()
+    draw = trainer.draw(trainer.data, trainer.streams["batches"], trainer.streams)
+    weight = trainer.networks.q.dense[0].weight
+    with torch.no_grad():
+        weight.add_(0.25)  # as whoever loads a checkpoint does, and no optimiser
+    at_every_use = Readers(trainer.networks, trainer.parameters)
+    (losses, ours), (expected, theirs) = (
+        gradients_of(trainer._pieces(draw, None), readers, trainer._precision)
+        for readers in (trainer.readers, at_every_use)
+    )
+    found = dict(zip(trainer.parameters, ours, strict=True))
+    assert found["q.dense.0.weight"].dtype == torch.bfloat16
+    assert found["q.output.weight"].dtype == torch.float32
+    near = {"rtol": 0.0, "atol": 0.0} if critic == "iql" else {"rtol": 0.05, "atol": 0.05}
+    torch.testing.assert_close(losses, expected, **near)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, check_dtype=False, **near)
+
+
+def test_compiled_updates_read_the_weights_themselves():
+    trainer = trainer_of(train__precision="bfloat16", compile="on")
+    ((networks, parameters),) = trainer.readers.first(1)
+    assert networks is trainer.networks
+    assert all(a is b for a, b in zip(parameters, trainer.parameters.values(), strict=True))

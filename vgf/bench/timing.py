@@ -1,9 +1,10 @@
-"""One way to time everything: interleaved turns (A B C A B C ...), each side in a process of its own.
+"""One way to time everything: interleaved turns (A B C, C B A, ...), each side in a process of its own.
 
 Whatever else the machine does falls on all sides alike, and a ratio is the median over turns of the ratios within one
-turn. A process is bound to its cores before any library is loaded, so that PyTorch's and JAX's thread pools are
-equally large: PyTorch gets ``OMP_NUM_THREADS``, JAX sizes its pool by the cores it may run on. Building, compiling
-and the first calls are not counted.
+turn. Every other turn goes backwards, so that no side always finds the caches and the clock rate that one of the others
+has left. A process is bound to its cores before any library is loaded, so that PyTorch's and JAX's thread pools are
+equally large: PyTorch gets ``OMP_NUM_THREADS``, JAX sizes its pool by the cores it may run on. Building, compiling and
+the first calls are not counted.
 """
 
 from __future__ import annotations
@@ -131,8 +132,8 @@ def race(sides: Iterable[Side], speed: Speed, *, threads: int = 1) -> Race:
         processes = [stack.enter_context(_Process(side, threads, speed.warm_up)) for side in sides]
         calls = [(name, process) for process in processes for name in process.names]
         times = {name: Times() for name, _ in calls}
-        for _ in range(speed.turns):
-            for name, process in calls:
+        for turn in range(speed.turns):
+            for name, process in calls if turn % 2 == 0 else reversed(calls):
                 wall, processor, report = process.ask(name, speed.seconds)
                 times[name].wall.append(wall)
                 times[name].processor.append(processor)

@@ -147,20 +147,11 @@ class ActorCritic(Critics):
         """Velocity of the source: s [K, S], x [K, D], t [K, 1] -> [K, D]."""
         return Conditional(self.source.velocity, self.source.prepared_velocity)
 
-    @torch.no_grad()
-    def update_target(self, rate: float) -> None:
-        """Move every target network towards its online one: target <- (1 - rate) target + rate online.
-
-        The target of a network that is not being trained stays as it is.
-        """
+    def averaged(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Every target network, beside the online one that it is the moving average of."""
         pairs: list[tuple[Any, Any]] = [(nets.q_target, nets.q) for nets in (self, self.judge) if nets is not None]
         others: list[Any] = [self.policy, *self.extras.values()]
-        pairs += [(net.target, net.online) for net in others if hasattr(net, "target")]
-        pairs = [(target, online) for target, online in pairs if next(online.parameters()).requires_grad]
-        targets: list[Tensor] = [p for target, _ in pairs for p in target.parameters()]
-        onlines: list[Tensor] = [p for _, online in pairs for p in online.parameters()]
-        if pairs:
-            torch._foreach_lerp_(targets, onlines, rate)
+        return pairs + [(net.target, net.online) for net in others if hasattr(net, "target")]
 
 
 def _source(name: str, sizes: NetSizes) -> Any:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ACTIVATIONS", "MLP", "time_embedding"]
+__all__ = ["ACTIVATIONS", "MLP", "hidden_weights", "time_embedding"]
 
 _EPS = 1e-6  # of LayerNorm, as in Flax
 
@@ -149,10 +149,16 @@ class MLP(nn.Module):
             return layers
         with torch.autocast(self.output.weight.device.type, enabled=False):
             taken_in = [
-                (norm.scale.mT * weight, torch.baddbmm(bias, norm.shift, weight))
+                (norm.scale.mT * weight, torch.baddbmm(bias, norm.shift, weight.to(bias.dtype)))
                 for norm, (weight, bias) in zip(norms, layers[1:], strict=True)
             ]
         return [layers[0], *taken_in]
+
+
+def hidden_weights(networks: nn.Module) -> list[nn.Parameter]:
+    """Weights of all hidden layers of all perceptrons: those that autocast multiplies in bfloat16."""
+    perceptrons = [module for module in networks.modules() if isinstance(module, MLP)]
+    return [parameter for net in perceptrons for name, parameter in net.dense.named_parameters() if "weight" in name]
 
 
 def _as_autocast(parameter: Tensor) -> Tensor:

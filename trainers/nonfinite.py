@@ -154,7 +154,7 @@ def require_finite(networks: nn.Module, step: int) -> None:
 def examine(
     networks: nn.Module, parameters: Mapping[str, Tensor], losses: LossOf, draw: Draw, held_out: Draw | None, step: int
 ) -> Finding:  # fmt: skip
-    """Make an update's losses and gradients again and say what in them is not finite. Changes ``grad`` alone.
+    """Make an update's losses and gradients again and say what in them is not finite. Leaves no ``grad``.
 
     Args:
         networks: as the update began.
@@ -185,6 +185,8 @@ def examine(
             whose = held_out if rows else draw
     data_rows = whose.batch.rows[rows].tolist() if rows else []
     operation = _operation(lambda: summed(losses(draw, held_out)))
+    for parameter in parameters.values():
+        parameter.grad = None
     return Finding(step, tensors, rows, data_rows, whose is held_out, operation)
 
 

@@ -62,29 +62,39 @@ class Readers:
         networks: those that are trained and evaluated; their parameters have to stay where they are in memory.
         parameters: those of the networks that get gradients, by name.
         rounded: read the weights of hidden layers in bfloat16, as :meth:`round` has left them, instead of rounding them
-            wherever autocast multiplies them. So each is rounded once an update, and its gradient is in bfloat16.
+            wherever autocast multiplies them. So each is rounded once an update, and its gradient is in bfloat16, also
+            that of a network which one piece uses twice. What LayerNorm's scale was taken into is rounded again.
     """
 
     def __init__(self, networks: nn.Module, parameters: Mapping[str, Tensor], rounded: bool = False) -> None:
         self.parameters = list(parameters.values())
         self._names = list(parameters)
         self._networks = networks
-        weights: list[Tensor] = [*hidden_weights(networks)] if rounded else []
-        self._rounded = {weight: weight.detach().bfloat16() for weight in weights}
+        weights = {id(weight) for weight in hidden_weights(networks)} if rounded else set()
+        self._weights = {name: p for name, p in networks.named_parameters() if id(p) in weights}
+        self._rounded: dict[int, Tensor] = {}  # made when first read: not every trainer makes updates of its own
         self._readers: list[tuple[Any, list[Tensor]]] = [] if rounded else [(networks, self.parameters)]
 
-    def round(self) -> None:
-        """Take over the weights as they are now. Without ``rounded`` there is nothing to do."""
-        with torch.no_grad():
-            side_by_side([partial(self._round, share) for share in evenly(self._rounded, side_threads())])
+    def round(self, unread: tuple[str, ...] = ()) -> None:
+        """Take over the weights as they are now. Without ``rounded`` there is nothing to do.
 
+        Args:
+            unread: how the names of networks begin that nobody reads before the next call.
+        """
+        if self._rounded:
+            read = [weight for name, weight in self._weights.items() if not name.startswith(unread)]
+            side_by_side([partial(self._round, share) for share in evenly(read, side_threads())])
+
+    @torch.no_grad()
     def _round(self, weights: list[Tensor]) -> None:
-        torch._foreach_copy_([self._rounded[weight] for weight in weights], weights)
+        torch._foreach_copy_([self._rounded[id(weight)] for weight in weights], weights)
 
     def first(self, count: int) -> list[tuple[Any, list[Tensor]]]:
         """That many readers' networks, and parameters in the order of these."""
+        if not self._rounded:
+            self._rounded = {id(weight): weight.detach().bfloat16() for weight in self._weights.values()}
         while len(self._readers) < count:
-            read = {id(p): self._rounded.get(p, p.detach()) for p in self._networks.parameters()}
+            read = {id(p): self._rounded.get(id(p), p.detach()) for p in self._networks.parameters()}
             own = copy.deepcopy(
                 self._networks, {id(p): nn.Parameter(read[id(p)], p.requires_grad) for p in self._networks.parameters()}
             )
@@ -102,6 +112,7 @@ def gradients_of(
     """Losses of all pieces, detached, and ``share`` of the gradient of their sum.
 
     Args:
+        readers: of the weights as they were last rounded.
         precision: makes the autocast in which losses are computed, once for each piece.
 
     Returns:
@@ -118,7 +129,6 @@ def gradients_of(
         gradients = [gradient if gradient is None else gradient.contiguous() for gradient in found]
         return {name: loss.detach() for name, loss in losses.items()}, gradients
 
-    readers.round()
     jobs = zip(pieces, readers.first(len(pieces)), strict=True)
     parts = side_by_side([partial(differentiated, piece, *reader) for piece, reader in jobs])
     losses = {name: loss for found, _ in parts for name, loss in found.items()}
@@ -138,6 +148,6 @@ def accumulated(parts: Iterable[tuple[Losses, Gradients]]) -> tuple[Losses, Grad
 
 
 def _added(some: Gradients, others: Gradients) -> Gradients:
-    """Sums in float32, also of two that are in bfloat16."""
+    """Sums in float32, also of two that are in bfloat16, of different pieces or micro-batches."""
     pairs = zip(some, others, strict=True)
     return [b if a is None else a if b is None else a.float() + b for a, b in pairs]

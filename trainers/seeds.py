@@ -126,6 +126,8 @@ class SeedStack:
             parameter.data = torch.stack([single[name].data for single in singles])  # [K, ...]
             for k, single in enumerate(singles):
                 single[name].data = parameter.data[k]
+        for trainer in trainers:  # readers of the numbers where they were before
+            trainer.readers = Readers(trainer.networks, trainer.parameters)
         self.parameters = {k: p for k, p in self.networks.named_parameters() if p.requires_grad}
         self.optimizer = SideBySideAdam(self.parameters.values(), self.config.learning_rate)
         self.targets = Targets(self.networks, self.config.target_rate)

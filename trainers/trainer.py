@@ -190,6 +190,7 @@ class Trainer:
         """Mean losses of the micro-batches; their gradients add up to that of the whole batch."""
         count = self.config.accumulate
         held = held_out.split(count) if held_out else [None] * count
+        self.readers.round(unread=() if held_out else ("judge.",))
         return accumulated(
             gradients_of(self._pieces(*micro), self.readers, self._precision, 1 / count)
             for micro in zip(draw.split(count), held, strict=True)

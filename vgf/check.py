@@ -14,7 +14,7 @@ from vgf.language.check import check_text
 from vgf.language.rules import TEXT_RULES
 from vgf.methods import ALL, check_budgets, knob_of, load_method, missing_extra, named_point, stays_put
 from vgf.nets.extras import EXTRAS, extras_for
-from vgf.nets.mlp import ACTIVATIONS
+from vgf.nets.layers import ACTIVATIONS
 from vgf.nets.sources import SOURCES
 from vgf.policy import require_steerable
 from vgf.speed import COMPILE, choose

@@ -99,6 +99,7 @@ def test_skipping_leaves_parameters_targets_and_optimiser_and_is_counted(tmp_pat
         if trainer.advance() is None:
             skipped += 1
             after = state(trainer)
+            assert all(parameter.grad is None for parameter in trainer.parameters.values())
             assert all(torch.equal(before[name], after[name]) for name in before)
         assert trainer.step == step + 1
     assert skipped == trainer.guard.skipped > 0

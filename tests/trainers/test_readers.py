@@ -142,6 +142,7 @@ def test_weights_rounded_once_give_what_autocast_gives_that_rounds_at_every_use(
     weight = trainer.networks.q.dense[0].weight
     with torch.no_grad():
         weight.add_(0.25)  # as whoever loads a checkpoint does, and no optimiser
+    trainer.readers.round()
     at_every_use = Readers(trainer.networks, trainer.parameters)
     (losses, ours), (expected, theirs) = (
         gradients_of(trainer._pieces(draw, None), readers, trainer._precision)
@@ -154,6 +155,22 @@ def test_weights_rounded_once_give_what_autocast_gives_that_rounds_at_every_use(
     torch.testing.assert_close(losses, expected, **near)
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, check_dtype=False, **near)
+
+
+def test_the_judge_reads_its_weights_as_they_are_when_its_turn_comes():
+    """They are not rounded where nobody reads them, which is in two of three updates."""
+    trainer = trainer_of(train__precision="bfloat16")
+    for _ in range(6):
+        trainer.advance()
+    draw, held_out = trainer.draws(trainer.data)
+    assert held_out is not None
+    at_every_use = Readers(trainer.networks, trainer.parameters)
+    losses, ours = trainer._gradients(draw, held_out)
+    expected, theirs = gradients_of(trainer._pieces(draw, held_out), at_every_use, trainer._precision)
+    assert any(name.startswith("judge") for name in losses)
+    torch.testing.assert_close(losses, expected, rtol=0.0, atol=0.0)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, check_dtype=False, rtol=0.0, atol=0.0)
 
 
 def test_compiled_updates_read_the_weights_themselves():

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from vgf.nets.extras import EXTRAS
+from vgf.nets.given import Given
 from vgf.nets.mlp import MLP
 from vgf.nets.sources import SOURCES
 
 __all__ = ["ActorCritic", "Conditional", "Critics", "NetSizes", "network_of", "trained_networks"]
 
-Given = Callable[[Tensor, int], Callable[..., Tensor]]  # context, particles -> the function of the rest
+Prepared = Callable[[Tensor, int], Callable[..., Tensor]]  # context, particles -> the function of the rest
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Conditional:
     they are now, whose ``given`` costs less each time.
     """
 
-    def __init__(self, whole: Callable[..., Tensor], prepare: Callable[[], Given]) -> None:
+    def __init__(self, whole: Callable[..., Tensor], prepare: Callable[[], Prepared]) -> None:
         self.whole, self._prepare = whole, prepare
 
     def __call__(self, context: Tensor, *rest: Tensor) -> Tensor:
@@ -83,17 +84,28 @@ class Conditional:
         return Conditional(self.whole, lambda: prepared)
 
 
+@dataclass(frozen=True)
+class _Heads:
+    """Critic heads of known observations: x [K, D] -> [E, K]."""
+
+    values: Given
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.values(x).squeeze(-1)
+
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The heads, and weights of them [E, K] -> gradient of their weighted sum with respect to x [K, D]."""
+        values, back = self.values.pullback(x)
+        return values.squeeze(-1), lambda weights: back(weights.unsqueeze(-1))
+
+
 def _critic(net: MLP) -> Conditional:
     """Heads of Q(s, x): s [K, S], x [K, D] -> [E, K]."""
 
-    def prepare() -> Given:
+    def prepare() -> Prepared:
         given = net.prepared()
 
-        def heads(s: Tensor, times: int) -> Callable[[Tensor], Tensor]:
-            rest = given(s, times)
-            return lambda x: rest(x).squeeze(-1)
-
-        return heads
+        return lambda s, times: _Heads(given(s, times))
 
     return Conditional(lambda s, x: net(torch.cat([s, x], dim=-1)).squeeze(-1), prepare)
 

@@ -20,11 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ACTIVATIONS", "MLP", "hidden_weights", "time_embedding"]
+from vgf.nets.given import Given
+from vgf.nets.layers import ACTIVATIONS, EPS, affine, output
 
-_EPS = 1e-6  # of LayerNorm, as in Flax
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
+__all__ = ["MLP", "hidden_weights", "time_embedding"]
 
 
 class _Dense(nn.Module):
@@ -38,14 +37,7 @@ class _Dense(nn.Module):
         nn.init.uniform_(self.weight, -limit, limit)
 
     def forward(self, x: Tensor) -> Tensor:  # [E, K, in] -> [E, K, out]
-        return _affine(x, self.weight, self.bias)
-
-
-def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x [E, K, in], weight [E, in, out], bias [E, 1 or K, out] -> [E, K, out]."""
-    if weight.shape[0] == 1:  # a plain matmul is faster than a batched one of size 1
-        return torch.addmm(bias.squeeze(0), x.squeeze(0), weight.squeeze(0)).unsqueeze(0)
-    return torch.baddbmm(bias, x, weight)
+        return affine(x, self.weight, self.bias)
 
 
 class _LayerNorm(nn.Module):
@@ -59,7 +51,7 @@ class _LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # [E, K, H] -> [E, K, H]
         heads = zip(x.unbind(0), self.scale.squeeze(1).unbind(0), self.shift.squeeze(1).unbind(0), strict=True)
         # Head by head: scale and shift are applied on the way, in float32, whatever the precision of x.
-        normalised = [F.layer_norm(head, head.shape[-1:], scale, shift, _EPS) for head, scale, shift in heads]
+        normalised = [F.layer_norm(head, head.shape[-1:], scale, shift, EPS) for head, scale, shift in heads]
         return normalised[0].unsqueeze(0) if len(normalised) == 1 else torch.stack(normalised)
 
 
@@ -85,7 +77,7 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.layer_norm = heads, layer_norm
-        self.activation = ACTIVATIONS[activation]
+        self._activation = ACTIVATIONS[activation]
         widths = [inputs, *hidden]
         self.dense = nn.ModuleList(_Dense(heads, i, o) for i, o in zip(widths[:-1], hidden, strict=True))
         self.norm = nn.ModuleList(_LayerNorm(heads, h) if layer_norm else nn.Identity() for h in hidden)
@@ -95,10 +87,10 @@ class MLP(nn.Module):
         """[K, inputs] -> [E, K, outputs]."""
         x = x.expand(self.heads, *x.shape)
         for dense, norm in zip(self.dense, self.norm, strict=True):
-            x = norm(self.activation(dense(x)))
-        return _last(x, self.output.weight, self.output.bias)
+            x = norm(self._activation.value(dense(x)))
+        return output(x, self.output.weight, self.output.bias)
 
-    def given(self, known: Tensor, times: int = 1) -> Callable[[Tensor], Tensor]:
+    def given(self, known: Tensor, times: int = 1) -> Given:
         """The same function of the remaining inputs, equal to :meth:`forward` within rounding; see :meth:`prepared`.
 
         Computed once, here: the known inputs' share of the first layer, for ``times`` rows each.
@@ -112,7 +104,7 @@ class MLP(nn.Module):
         """
         return self.prepared()(known, times)
 
-    def prepared(self) -> Callable[[Tensor, int], Callable[[Tensor], Tensor]]:
+    def prepared(self) -> Callable[[Tensor, int], Given]:
         """:meth:`given` for several ``known``, with the parameters as they are now.
 
         Computed once, here: parameters in the precision of autocast; LayerNorm's scale and shift, which the next
@@ -122,24 +114,13 @@ class MLP(nn.Module):
         first = _as_autocast(first)
         inner = [(_as_autocast(weight), _as_autocast(bias)) for weight, bias in inner]
 
-        def given(known: Tensor, times: int) -> Callable[[Tensor], Tensor]:
+        def given(known: Tensor, times: int) -> Given:
             split = known.shape[-1]
-            start = _affine(known.expand(self.heads, *known.shape), first[:, :split], bias)
-            start, rest = start.repeat_interleave(times, dim=1), first[:, split:]
-
-            def function(x: Tensor) -> Tensor:
-                x = _affine(x.expand(self.heads, *x.shape), rest, start)
-                for weight, bias in inner:
-                    x = _affine(self._normalised(self.activation(x)), weight, bias)
-                return _last(self._normalised(self.activation(x)), *last)
-
-            return function
+            start = affine(known.expand(self.heads, *known.shape), first[:, :split], bias)
+            start = start.repeat_interleave(times, dim=1)
+            return Given(start, first[:, split:], inner, last, self._activation, self.layer_norm)
 
         return given
-
-    def _normalised(self, x: Tensor) -> Tensor:
-        """LayerNorm without scale and shift, where the network has it."""
-        return F.layer_norm(x, x.shape[-1:], eps=_EPS) if self.layer_norm else x
 
     def _with_norms_taken_in(self) -> list[tuple[Tensor, Tensor]]:
         """(weight, bias) of every dense layer that sees features without LayerNorm's scale and shift."""
@@ -165,24 +146,6 @@ def _as_autocast(parameter: Tensor) -> Tensor:
     """The parameter in the precision in which autocast multiplies it."""
     kind = parameter.device.type
     return parameter.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else parameter
-
-
-def _last(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The output layer, in float32 under bf16 too: a value of -50 has steps of 0.25 in bf16."""
-    if not torch.is_autocast_enabled(x.device.type):  # entering a context costs more than this layer for few rows
-        return _narrow(x, weight, bias)
-    with torch.autocast(x.device.type, enabled=False):
-        return _narrow(x.to(weight.dtype), weight, bias)
-
-
-def _narrow(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """:func:`_affine` for few outputs, as which a CPU's matmuls take four to six times as long."""
-    if weight.shape[0] == 1:
-        turned = torch.addmm(bias.squeeze(0).mT, weight.squeeze(0).mT, x.squeeze(0).mT)  # [out, K]
-        return turned.mT.contiguous().unsqueeze(0)
-    if weight.shape[2] == 1:
-        return (x * weight.mT).sum(-1, keepdim=True) + bias
-    return _affine(x, weight, bias)
 
 
 def time_embedding(t: Tensor, features: int = 16) -> Tensor:

@@ -9,21 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from vgf.errors import UserError
-from vgf.transport.gradient import gradient_at
+from vgf.transport.gradient import gradient_at, is_inside_vmap
 
-__all__ = ["Critic", "Landscape", "Velocity", "aggregate_heads", "bind", "check_aggregate"]
+__all__ = ["Critic", "Landscape", "Velocity", "aggregate_heads", "aggregate_slope", "bind", "check_aggregate"]
 
 Critic = Callable[[Tensor, Tensor], Tensor]  # context [K, ...], x [K, D] -> heads [E, K]
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]  # context [K, ...], x [K, D], t [K, 1] -> [K, D]
 
 F = TypeVar("F", bound=Callable[..., Tensor])
 
+_LEAST_VARIANCE = 1e-12
 _MEAN_MINUS_STD = re.compile(r"mean ?- ?(\d*\.?\d+) ?\*? ?std")
 
 
@@ -32,11 +33,26 @@ def bind(function: F, context: Tensor, particles: int) -> F:
 
     The result is called like the function itself and does not look at its context any more: what that alone decides
     is computed once for all particles, Euler steps and moves. A function without ``given`` is returned as it is.
+
+    What a critic's ``given`` returns may offer its own gradient, ``pullback(x [K, D])`` -> heads [E, K], and a function
+    of weights [E, K] that gives the gradient of the weighted sum of the heads, [K, D]; without it autograd is asked.
     """
     if not hasattr(function, "given"):
         return function
-    rest = function.given(context, particles)
-    return cast(F, lambda _, *x: rest(*x))
+    return cast(F, _Bound(function.given(context, particles)))
+
+
+@dataclass(frozen=True)
+class _Bound:
+    rest: Callable[..., Tensor]
+
+    def __call__(self, _: Tensor, *x: Tensor) -> Tensor:
+        return self.rest(*x)
+
+    @property
+    def pullback(self) -> Any:
+        """That of the rest; None where it has none."""
+        return getattr(self.rest, "pullback", None)
 
 
 def aggregate_heads(heads: Tensor, how: str) -> Tensor:
@@ -52,13 +68,36 @@ def aggregate_heads(heads: Tensor, how: str) -> Tensor:
     """
     if how == "min":
         return heads.amin(0)
-    if how == "mean":
-        return heads.mean(0)
-    if match := _MEAN_MINUS_STD.fullmatch(how):
-        variance = heads.var(0, unbiased=False)
-        # The root has no gradient at zero, where all heads agree: keep away from it.
-        return heads.mean(0) - float(match[1]) * variance.clamp_min(1e-12).sqrt()
-    raise UserError(f"aggregate={how!r} is unknown; use 'min', 'mean' or 'mean-0.5*std' (any factor)")
+    mean, deviations = heads.mean(0), _deviations(how)
+    if not deviations:
+        return mean
+    # The root has no gradient at zero, where all heads agree: keep away from it.
+    return mean - deviations * heads.var(0, unbiased=False).clamp_min(_LEAST_VARIANCE).sqrt()
+
+
+def _deviations(how: str) -> float:
+    """How many standard deviations below the mean; UserError where ``how`` is neither."""
+    match = _MEAN_MINUS_STD.fullmatch(how)
+    if not match and how != "mean":
+        raise UserError(f"aggregate={how!r} is unknown; use 'min', 'mean' or 'mean-0.5*std' (any factor)")
+    return float(match[1]) if match else 0.0
+
+
+def aggregate_slope(heads: Tensor, how: str) -> Tensor:
+    """Gradient of :func:`aggregate_heads`, summed over particles, with respect to heads [E, K] -> [E, K].
+
+    Heads that share the minimum share its gradient, as with autograd.
+    """
+    if how == "min":
+        least = (heads == heads.amin(0)).to(heads.dtype)
+        return least / least.sum(0)
+    share, deviations = torch.full_like(heads, 1 / heads.shape[0]), _deviations(how)
+    if not deviations:
+        return share
+    above = heads - heads.mean(0)
+    variance = above.square().mean(0)
+    apart = variance >= _LEAST_VARIANCE
+    return share - deviations * share * above * variance.clamp_min(_LEAST_VARIANCE).rsqrt() * apart
 
 
 def check_aggregate(how: str) -> None:
@@ -140,4 +179,13 @@ class Landscape:
 
         Non-finite entries become zero: a particle does not follow a gradient that is not a number.
         """
-        return gradient_at(lambda x: (of or self.value)(x).sum(), x).nan_to_num(0.0, 0.0, 0.0)
+        return self._slope(x, of).nan_to_num(0.0, 0.0, 0.0)
+
+    @torch.no_grad()
+    def _slope(self, x: Tensor, of: Callable[[Tensor], Tensor] | None) -> Tensor:
+        pullback = getattr(self.critic, "pullback", None)
+        if of or not pullback or is_inside_vmap():
+            return gradient_at(lambda x: (of or self.value)(x).sum(), x)
+        heads, back = pullback(x.flatten(0, 1))
+        slope: Tensor = back(aggregate_slope(heads, self.aggregate))
+        return slope.view(x.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,17 @@ __all__ = ["VERSIONS", "keep"]
 
 VERSIONS = ("python", "torch", "numpy", "mujoco", "gymnasium", "ogbench")
 _FILES = ("eval.csv", "offline.csv", "text.json", "auto_budget.json")
+
+
+def _named(parts: str) -> str:
+    """The facts of a language run, with the name of its reward's folder in place of the path."""
+    told = json.loads(parts)
+    if told.get("reward_path"):
+        told["reward_path"] = Path(told["reward_path"]).name
+    return json.dumps(told, indent=2) + "\n"
+
+
+_TOLD = {"text.json": _named}
 
 
 def keep(runs: Sequence[OneRun], folder: Path, kept: Path) -> set[str]:
@@ -34,7 +46,7 @@ def keep(runs: Sequence[OneRun], folder: Path, kept: Path) -> set[str]:
         there.mkdir(parents=True, exist_ok=True)
         for name in _FILES:
             if (here / name).is_file():
-                atomic_write_text(there / name, (here / name).read_text())
+                atomic_write_text(there / name, _TOLD.get(name, str)((here / name).read_text()))
         if (here / "environment.txt").is_file():
             lines = (here / "environment.txt").read_text().splitlines()
             told = [line for line in lines if line.partition(": ")[0] in ("commit", *VERSIONS)]

@@ -86,6 +86,32 @@ def test_a_number_without_an_interval_is_told_and_not_judged(experiments: Path, 
     ]))  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("values", "status", "said"),
+    [
+        ([0.1, 0.1, 0.9], 0, (2, 3, "0.5")),
+        ([0.1, 0.9, 0.9], 1, (1, 3, "0.5")),
+        ([0.1] * 12 + [0.9] * 8, 0, (12, 20, "3.3")),
+        ([0.1] * 11 + [0.9] * 9, 1, (11, 20, "3.3")),
+    ],
+)
+def test_no_more_may_miss_than_chance_explains(
+    values: list[float], status: int, said: tuple[int, int, str], experiments: Path, tmp_path: Path, started: list[str]
+):
+    """What is read here travels 0.1."""
+    names = [f"far {k}" for k in range(len(values))]
+    measure = {"method": "qgf", "budget": 0.3, "field": "travelled", "statistic": "mean"}
+    numbers = {name: [value, value - 0.05, value + 0.05] for name, value in zip(names, values, strict=True)}
+    run = {"command": "python -m vgf.run run_dir=a"}
+    recorded(experiments, numbers, run, measures=[{"name": name} | measure for name in names])
+    found, told = run_main(["verify", "e", "--root", str(tmp_path)])
+    inside, of, expected = said
+    assert found == status
+    assert told.splitlines()[-1] == (
+        f"e: {inside} of {of} inside their recorded 95 % intervals; chance alone leaves about {expected} outside"
+    )
+
+
 @pytest.mark.parametrize("option", [["--pilot"], ["--limit-minutes", "3"], ["--root", "x"]])
 def test_options_of_running_are_refused_where_nothing_is_run(experiments: Path, tmp_path: Path, option: list[str]):
     recorded(experiments, {"far": [0.2]}, {"command": "python -m vgf.run run_dir=a"}, measures=[])

@@ -14,6 +14,7 @@ from vgf.results.experiment import Expected, Experiment
 from vgf.results.figures import write_figures
 from vgf.results.grid import OneRun, measures_of, runs_of
 from vgf.results.measure import runs_needed
+from vgf.results.overview import overview
 from vgf.results.registry import experiments
 from vgf.results.text import answered, cells_of, value_text
 
@@ -27,9 +28,9 @@ _INTRODUCTION = """\
 What has been measured here, from one YAML an experiment in `results/`, with commit and caveats, and with commands where
 these make the numbers again. There `vgf verify NAME` runs an experiment again and says which numbers fall inside their
 recorded intervals ([how](verify.md)).
-Nearly all of it is small networks on two cores: it shows that the parts work and how they compare here, it is no
-benchmark of the methods. Intervals are 95 %. Negative results stay in; what was not run is listed
-[as not run](#not-run).
+Nearly all of it is small networks on two cores, HOURS in all, mostly of one core at a time: it shows that the parts
+work and how they compare here, it is no benchmark of the methods. Intervals are 95 %. Negative results stay in; what
+was not run is listed [as not run](#not-run).
 Control is on data that OGBench's scripted experts generate, and the commands say so (`data.source=generate`; those of
 numbers recorded before 2026-11-23 did not, on machines where no mirror answered): official data give other numbers.
 """
@@ -51,10 +52,15 @@ def page_text(known: Sequence[Experiment]) -> str:
     Raises:
         UserError: an answer that names a measure without a value, or a broken experiment.
     """
-    parts = [_INTRODUCTION, *_questions(known)]
+    hours = duration(sum(one.expected.seconds or 0 for one in known if one.expected))
+    parts = [_INTRODUCTION.replace("HOURS", hours), *_questions(known)]
     for group, members in _groups(known).items():
         if ran := [one for one in members if one.expected]:
-            parts += [f"## {group}\n", *(part for experiment in ran for part in _section(experiment))]
+            parts += [
+                f"## {group}\n",
+                *(overview(ran) if group == "Control" else []),
+                *(part for experiment in ran for part in _section(experiment)),
+            ]
     return "\n".join([*parts, *_not_run(known)])
 
 
@@ -183,7 +189,7 @@ def _origin(experiment: Experiment, expected: Expected) -> str:
 def _not_run(known: Sequence[Experiment]) -> Iterator[str]:
     yield "## Not run\n"
     yield "| experiment | question | what is missing |\n|---|---|---|"
-    for experiment in known:
+    for experiment in (one for members in _groups(known).values() for one in members):
         missing = experiment.not_run
         if experiment.status == "not run":
             reason = f"; {missing}" if missing else ""

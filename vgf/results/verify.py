@@ -1,12 +1,13 @@
 """``vgf verify NAME``: run an experiment of the registry again, and say which numbers fall inside their intervals.
 
 Only runs that recorded numbers need are run. Without a name: every experiment with its wall time. ``--runs DIR`` only
-reads runs that are there. The exit status is 1 where a number falls outside or cannot be read. A run that was
-interrupted goes on with the same command.
+reads runs that are there. The exit status is 1 where more numbers fall outside than chance explains, or one cannot be
+read. A run that was interrupted goes on with the same command.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,11 @@ from vgf.results.text import value_text
 
 __all__ = ["compared", "run"]
 
+# Of a number that is drawn twice, the second draw is outside the first's 95 % interval: 1.96 deviations of one draw
+# are 1.39 of the difference of two.
+_MISSES = math.erfc(1.959964 / math.sqrt(2) / math.sqrt(2))
+_TOO_RARE = 0.01
+
 
 def run(arguments: Sequence[str]) -> None:
     """Verify one experiment, or list them all.
@@ -30,7 +36,7 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         UserError: an unknown experiment, one without numbers or runs, no folder of runs, options that go with running
             beside ``--runs``, or a run that failed.
-        SystemExit: status 1: not all numbers fall inside.
+        SystemExit: status 1: more numbers fall outside than chance explains, or one cannot be read.
     """
     parser = Parser("verify")
     parser.add_argument("name", nargs="?", metavar="NAME", help="of an experiment; without it they are listed")
@@ -58,28 +64,28 @@ def run(arguments: Sequence[str]) -> None:
             raise UserError(f"--runs {given.runs} is no folder; it holds the run directories of {given.name}")
     folder = given.runs or given.root / given.name
     chosen = chosen_here(experiment, folder, pilot=given.pilot) or {}
-    lines, inside = compared(experiment, *measured(experiment, folder, chosen))
+    lines, holds = compared(experiment, *measured(experiment, folder, chosen))
     print("\n".join(lines))
-    if not inside:
+    if not holds:
         sys.exit(1)
 
 
 def compared(experiment: Experiment, numbers: dict[str, Number], reasons: dict[str, str]) -> tuple[list[str], bool]:
-    """A line for every recorded value, and whether all fall inside their recorded intervals.
+    """A line for every recorded value, and whether all were read and no more miss their intervals than chance explains.
 
     A value that was recorded without an interval is told, and counts neither way.
     """
     assert experiment.expected is not None
-    lines, total, outside, measures = [], 0, 0, measures_of(experiment)
+    lines, measures = [], measures_of(experiment)
+    inside = outside = missing = missing_intervals = 0
     for name, (value, *ends) in experiment.expected.values.items():
         if name not in measures:
             raise UserError(
                 f"{experiment.name}.yaml: {name!r} has a value but no measure.{did_you_mean(name, measures)}"
             )
         recorded = value_text(measures[name], (value, *ends))
-        total += bool(ends)
         if name not in numbers:
-            outside += bool(ends)
+            missing, missing_intervals = missing + 1, missing_intervals + bool(ends)
             lines.append(f"missing  {name}: recorded {recorded}; {reasons[name]}")
             continue
         now = numbers[name]
@@ -89,10 +95,22 @@ def compared(experiment: Experiment, numbers: dict[str, Number], reasons: dict[s
             continue
         low, high = ends
         fits = low - 1e-4 * abs(low) <= now.value <= high + 1e-4 * abs(high)
-        outside += not fits
+        inside, outside = inside + fits, outside + (not fits)
         lines.append(f"{'inside ' if fits else 'OUTSIDE'}  {name}: {text}; recorded {recorded}")
-    lines.append(f"{experiment.name}: {total - outside} of {total} inside their recorded 95 % intervals")
-    return lines, not outside
+    read = inside + outside
+    told = f"{experiment.name}: {inside} of {read + missing_intervals} inside their recorded 95 % intervals"
+    if outside:
+        told += f"; chance alone leaves about {_MISSES * read:.1f} outside"
+    return [*lines, told], not missing and _by_chance(outside, read)
+
+
+def _by_chance(outside: int, total: int) -> bool:
+    """Whether so many of ``total`` numbers may miss by chance: fewer than half, and not more than one time in 100.
+
+    Numbers are taken for independent. Those of one experiment share runs and miss together, so that more may miss.
+    """
+    rarer = sum(math.comb(total, k) * _MISSES**k * (1 - _MISSES) ** (total - k) for k in range(outside, total + 1))
+    return not outside or (2 * outside < total and rarer >= _TOO_RARE)
 
 
 def _listed(known: Sequence[Experiment]) -> list[str]:
